@@ -1,0 +1,3 @@
+module github.com/catena-im/catena/scripts/tools
+
+go 1.26.0
