@@ -1,5 +1,4 @@
-// Package im holds the nouns that everything in Catena speaks: ids, indexes, visibility, membership intervals and the
-// limits of the wire. It decides nothing about storage or transport and imports the standard library only.
+// Package im holds the nouns that everything in Catena speaks: ids, indexes, visibility and the limits of the wire. It decides nothing about storage or transport and imports the standard library only.
 package im
 
 import "slices"
@@ -23,17 +22,6 @@ type ConversationIndex uint64
 
 // UserIndex is a place in a user chain: 1, 2, 3, … without gaps. 0 stands before the first.
 type UserIndex uint64
-
-// Interval is a span of a conversation chain in which a user was a member, both ends included.
-type Interval struct {
-	Joined ConversationIndex // the system message that brought the user in
-	Left   ConversationIndex // the system message that took the user out; 0 while the user is in
-}
-
-// Holds reports whether i lies in the interval.
-func (v Interval) Holds(i ConversationIndex) bool {
-	return v.Joined <= i && (v.Left == 0 || i <= v.Left)
-}
 
 // Scope is the kind of a Visibility.
 type Scope uint8

@@ -1,0 +1,60 @@
+package chain
+
+import (
+	"github.com/catena-im/catena/pkg/im"
+	"github.com/catena-im/catena/pkg/kv"
+	imv1 "github.com/catena-im/catena/proto/im/v1"
+)
+
+// Writer adds records to a batch. The batch's owner commits it under the fence.
+type Writer struct {
+	layout Layout
+	batch  *kv.Batch
+}
+
+// NewWriter writes into b.
+func NewWriter(l Layout, b *kv.Batch) *Writer { return &Writer{l, b} }
+
+// Entry adds an entry to its conversation's chain, and the record of its MessageID beside it.
+func (w *Writer) Entry(e *imv1.ChainEntry, digest uint64) {
+	m := e.GetMessage()
+	c := im.ConversationID(m.GetConversationId())
+	w.batch.Put(w.layout.messageKey(c, im.ConversationIndex(m.GetConversationIndex())), encode(e))
+	w.batch.Put(w.layout.idKey(c, im.MessageID(m.GetMessageId())), encode(&imv1.MessageIdRecord{
+		ConversationIndex: m.GetConversationIndex(),
+		Sequence:          e.GetSequence(),
+		Ordinal:           e.GetOrdinal(),
+		ContentDigest:     digest,
+		ServerTimeMs:      m.GetServerTimeMs(),
+	}))
+}
+
+// ConversationHead sets the state of c.
+func (w *Writer) ConversationHead(c im.ConversationID, h *imv1.ConversationHead) {
+	w.batch.Put(w.layout.headKey(c), encode(h))
+}
+
+// Participant sets the membership of u in c.
+func (w *Writer) Participant(c im.ConversationID, u im.UserID, p *imv1.Participant) {
+	w.batch.Put(w.layout.participantKey(c, u), encode(p))
+}
+
+// UserEntry adds an entry to the chain of u.
+func (w *Writer) UserEntry(u im.UserID, i im.UserIndex, e *imv1.UserChainEntry) {
+	w.batch.Put(w.layout.entryKey(u, i), encode(e))
+}
+
+// UserHead sets the state of u's chain.
+func (w *Writer) UserHead(u im.UserID, h *imv1.UserHead) {
+	w.batch.Put(w.layout.userHeadKey(u), encode(h))
+}
+
+// List sets c in the conversation list of u.
+func (w *Writer) List(u im.UserID, c im.ConversationID, r *imv1.ListRecord) {
+	w.batch.Put(w.layout.listKey(u, c), encode(r))
+}
+
+// Progress sets what user partition has applied of conversation partition from.
+func (w *Writer) Progress(partition, from int, p *imv1.FanoutProgress) {
+	w.batch.Put(progressKey(partition, from), encode(p))
+}
