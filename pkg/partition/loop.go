@@ -1,0 +1,267 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/catena-im/catena/pkg/bus"
+	"github.com/catena-im/catena/pkg/kv"
+)
+
+const (
+	maxMessages = 512     // of a batch
+	maxBytes    = 1 << 20 // of a batch, payloads; a larger single message is a batch by itself
+	maxSeeks    = 5       // in a row without progress, before the partition is taken over anew
+	grace       = 3 * time.Second
+	trimEvery   = 30 * time.Second
+)
+
+// loop is one ownership of one partition.
+type loop struct {
+	part   bus.Partition
+	worker string
+	store  kv.Store
+	stream Stream
+	start  func(ctx context.Context, part bus.Partition, epoch uint64) (Processor, error)
+	log    *slog.Logger
+	meter  *meter
+
+	proc    Processor
+	fence   *fence
+	read    uint64  // last sequence handed to proc
+	emitted uint64  // last sequence whose emission has returned
+	flight  *flight // the emission under way, nil when there is none
+	trimmed time.Time
+}
+
+// flight is an emission under way.
+type flight struct {
+	last uint64 // sequence that is emitted when it returns nil
+	done chan error
+}
+
+// run takes the partition over and works until ctx ends or something is wrong; it always answers an error.
+func (l *loop) run(ctx context.Context, key []byte) error {
+	// An emission under way is let out after ctx ended, for a while: it spares the next owner the repetition.
+	emitting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	if err := l.takeOver(ctx, key); err != nil {
+		return fmt.Errorf("take over: %w", err)
+	}
+	proc, err := l.start(ctx, l.part, l.fence.record.GetEpoch())
+	if err != nil {
+		return fmt.Errorf("start the processor: %w", err)
+	}
+	defer proc.Close()
+	l.proc = proc
+	l.log.Info("partition taken over", "epoch", l.fence.record.GetEpoch(), "applied", l.fence.record.GetApplied(), "emitted", l.emitted)
+
+	err = l.work(ctx, emitting)
+	if !errors.Is(err, kv.ErrFenced) {
+		l.leave(ctx, cancel)
+	}
+	cancel()
+	if l.flight != nil {
+		<-l.flight.done
+	}
+	return err
+}
+
+// takeOver raises the epoch, which shuts a former owner out, and places the stream behind the emitted messages.
+func (l *loop) takeOver(ctx context.Context, key []byte) error {
+	f, err := loadFence(ctx, l.store, key)
+	if err != nil {
+		return err
+	}
+	if err := f.verify(ctx, l.part, l.stream, f.record.GetEmitted()+1); err != nil {
+		return err
+	}
+	st, err := l.stream.State(ctx)
+	if err != nil {
+		return err
+	}
+	next := f.next()
+	next.Epoch++
+	next.Worker = l.worker
+	next.StreamCreatedNs = st.Created.UnixNano()
+	next.Nonce = rand.Uint64() // two workers that raise the same epoch must not write the same value
+	if err := f.commit(ctx, l.store, nil, next); err != nil {
+		return fmt.Errorf("raise the epoch: %w", err)
+	}
+	l.fence, l.emitted, l.read = f, next.GetEmitted(), next.GetEmitted()
+	return l.stream.Seek(ctx, l.read+1)
+}
+
+// work is the consume loop.
+func (l *loop) work(ctx, emitting context.Context) error {
+	var waiting []bus.Msg
+	for {
+		if len(waiting) == 0 {
+			msgs, err := l.fetch(ctx)
+			if err != nil {
+				return err
+			}
+			waiting = msgs
+		}
+		n, err := l.handle(ctx, emitting, waiting)
+		if err != nil {
+			return err
+		}
+		waiting = waiting[n:]
+		l.trim(ctx)
+	}
+}
+
+// fetch returns the messages that follow what was read, without a gap. Deliveries out of place (of a former owner's
+// pull, or repeated) are dropped; after a gap or an interruption the stream is placed anew.
+func (l *loop) fetch(ctx context.Context) ([]bus.Msg, error) {
+	for tries := 0; ; tries++ {
+		msgs, err := l.stream.Next(ctx, maxMessages, maxBytes)
+		if err != nil && !errors.Is(err, bus.ErrInterrupted) {
+			return nil, fmt.Errorf("read stream %s: %w", l.part.Stream(), err)
+		}
+		if run := contiguous(msgs, l.read+1); len(run) > 0 {
+			return run, nil
+		}
+		if len(msgs) > 0 && msgs[len(msgs)-1].Seq <= l.read {
+			continue
+		}
+		if tries >= maxSeeks {
+			return nil, fmt.Errorf("read stream %s: message %d does not come", l.part.Stream(), l.read+1)
+		}
+		// What is missing may be gone, and the stream may not be the one that it was.
+		if err := l.fence.verify(ctx, l.part, l.stream, l.read+1); err != nil {
+			return nil, err
+		}
+		if err := l.stream.Seek(ctx, l.read+1); err != nil {
+			return nil, fmt.Errorf("seek to %d in stream %s: %w", l.read+1, l.part.Stream(), err)
+		}
+	}
+}
+
+// contiguous is the part of msgs that begins at sequence next and has no gap; what lies below next is passed over.
+func contiguous(msgs []bus.Msg, next uint64) []bus.Msg {
+	for len(msgs) > 0 && msgs[0].Seq < next {
+		msgs = msgs[1:]
+	}
+	n := 0
+	for n < len(msgs) && msgs[n].Seq == next+uint64(n) {
+		n++
+	}
+	return msgs[:n]
+}
+
+// handle brings a batch through step, commit and answer, and starts its emission. It reports how many messages it took.
+func (l *loop) handle(ctx, emitting context.Context, msgs []bus.Msg) (int, error) {
+	began := time.Now()
+	applied := l.fence.record.GetApplied()
+	known := 0
+	for known < len(msgs) && msgs[known].Seq <= applied {
+		known++
+	}
+	var eff Effects
+	var err error
+	if known > 0 {
+		eff, err = l.proc.Again(ctx, msgs[:known])
+	} else {
+		eff, err = l.proc.Step(ctx, msgs)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("step at %d: %w", msgs[0].Seq, err)
+	}
+	last := msgs[eff.Taken-1]
+	if known == 0 { // persist before emit
+		if err := l.commit(ctx, eff.Writes, last); err != nil {
+			return 0, fmt.Errorf("commit up to %d: %w", last.Seq, err)
+		}
+	}
+	l.read = last.Seq
+	if eff.Answer != nil {
+		eff.Answer()
+	}
+	l.meter.batch(l.part, eff.Taken, time.Since(began))
+	return eff.Taken, l.emit(emitting, eff.Emit, last.Seq)
+}
+
+func (l *loop) commit(ctx context.Context, b *kv.Batch, last bus.Msg) error {
+	next := l.fence.next()
+	next.Applied, next.AppliedMessageId, next.Emitted = last.Seq, last.ID, l.emitted
+	// A commit that was begun is brought to its end: a stop in between would leave its outcome to the next owner.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	return l.fence.commit(ctx, l.store, b, next)
+}
+
+// emit starts the emission of everything up to last, once the previous one has returned. Emit before ack.
+func (l *loop) emit(ctx context.Context, emit func(context.Context) error, last uint64) error {
+	if err := l.land(); err != nil {
+		return err
+	}
+	f := &flight{last: last, done: make(chan error, 1)}
+	l.flight = f
+	if emit == nil {
+		f.done <- nil
+		return nil
+	}
+	go func() { f.done <- emit(ctx) }() // joined by land, or at the end of run
+	return nil
+}
+
+// land waits for the emission under way and takes note of it.
+func (l *loop) land() error {
+	if l.flight == nil {
+		return nil
+	}
+	f := l.flight
+	l.flight = nil
+	if err := <-f.done; err != nil {
+		return fmt.Errorf("emit up to %d: %w", f.last, err)
+	}
+	l.emitted = f.last
+	l.stream.Ack(f.last)
+	return nil
+}
+
+// leave lets the emission under way out and writes down how far it came, so that the next owner repeats nothing. All of
+// it is a courtesy: without it the next owner emits the last batch again.
+func (l *loop) leave(ctx context.Context, cancelEmit context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	stop := context.AfterFunc(ctx, cancelEmit)
+	defer stop()
+	if err := l.land(); err != nil || l.emitted == l.fence.record.GetEmitted() {
+		return
+	}
+	next := l.fence.next()
+	next.Emitted = l.emitted
+	if err := l.fence.commit(ctx, l.store, nil, next); err != nil {
+		l.log.Debug("last checkpoint not written", "err", err)
+	}
+}
+
+// trim removes what is emitted from a stream that is more than half full, so that a stream's size bounds what waits
+// and not what was. The store must be durable first: a power loss may take it back to what was synced, and from there
+// it is replayed from the stream.
+func (l *loop) trim(ctx context.Context) {
+	if time.Since(l.trimmed) < trimEvery {
+		return
+	}
+	l.trimmed = time.Now()
+	st, err := l.stream.State(ctx)
+	upTo := l.fence.record.GetEmitted()
+	if err != nil || st.MaxBytes == 0 || st.Bytes < st.MaxBytes/2 || upTo <= st.First {
+		return
+	}
+	if err = l.store.Sync(ctx); err == nil {
+		err = l.stream.Purge(ctx, upTo)
+	}
+	if err != nil {
+		l.log.Warn("stream not trimmed", "err", err)
+		return
+	}
+	l.log.Info("stream trimmed", "below", upTo, "bytes", st.Bytes)
+}
