@@ -1,0 +1,121 @@
+// Package sequencer decides. Its conversation step gives every message its place in a conversation chain, its user step
+// the place in the user chains; both are pure folds over their streams (scenario scripts test them), and the thin
+// processors around them load state, hand over the writes and send answers, fan-out and deliveries. Ownership, order
+// and exactly-once application come from package partition.
+package sequencer
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/catena-im/catena/pkg/bus"
+	"github.com/catena-im/catena/pkg/chain"
+	"github.com/catena-im/catena/pkg/kv"
+	"github.com/catena-im/catena/pkg/partition"
+	imv1 "github.com/catena-im/catena/proto/im/v1"
+)
+
+// Config is what both kinds of worker need to know.
+type Config struct {
+	Layout chain.Layout
+}
+
+// Bus is what the workers say and hear; *bus.Bus is one.
+type Bus interface {
+	// AppendUntil publishes to a stream and retries until ctx ends.
+	AppendUntil(ctx context.Context, p bus.Partition, msgID string, payload []byte) (uint64, error)
+	// Publish sends a core message, which may be lost.
+	Publish(s bus.Subject, payload []byte) error
+	// Subscribe hears core messages until the subscription is closed.
+	Subscribe(s bus.Subject, handler func(bus.Packet)) (*bus.Subscription, error)
+}
+
+// Deps is what the workers work with.
+type Deps struct {
+	Store kv.Store
+	Bus   Bus
+	Log   *slog.Logger
+}
+
+// Sequencer makes the processors of the partitions that a worker owns.
+type Sequencer struct {
+	layout chain.Layout
+	deps   Deps
+}
+
+// New checks the configuration.
+func New(cfg Config, deps Deps) (*Sequencer, error) {
+	if cfg.Layout.ConvPartitions < 1 || cfg.Layout.UserPartitions < 1 {
+		return nil, fmt.Errorf("layout %+v: give at least one partition of each kind", cfg.Layout)
+	}
+	return &Sequencer{layout: cfg.Layout, deps: deps}, nil
+}
+
+// Start makes the processor of p for the ownership with this epoch; it fits partition.Deps.
+func (s *Sequencer) Start(ctx context.Context, p bus.Partition, epoch uint64) (partition.Processor, error) {
+	log := s.deps.Log.With("partition", p.String())
+	if p.Kind == bus.Conv {
+		return newConvWorker(s.layout, s.deps, p, epoch, log), nil
+	}
+	return newUserWorker(ctx, s.layout, s.deps, p, epoch, log)
+}
+
+// Partitions lists everything there is to own under l.
+func Partitions(l chain.Layout) []bus.Partition {
+	var all []bus.Partition
+	for n := range l.ConvPartitions {
+		all = append(all, bus.Partition{Kind: bus.Conv, Number: n})
+	}
+	for n := range l.UserPartitions {
+		all = append(all, bus.Partition{Kind: bus.User, Number: n})
+	}
+	return all
+}
+
+// FenceKey is the key of p's fence.
+func FenceKey(p bus.Partition) []byte {
+	if p.Kind == bus.Conv {
+		return chain.FenceKey(chain.Conv, p.Number)
+	}
+	return chain.FenceKey(chain.User, p.Number)
+}
+
+// read calls fn with a reader of the store as it is now.
+func read(ctx context.Context, store kv.Store, l chain.Layout, fn func(*chain.Reader) error) error {
+	snap, err := store.Snapshot(ctx)
+	if err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	defer snap.Release()
+	return fn(chain.NewReader(l, snap))
+}
+
+// marshal encodes a message of the wire. It fails on text that is not UTF-8 only, which the edge keeps out.
+func marshal(m proto.Message) []byte {
+	b, err := proto.Marshal(m)
+	if err != nil {
+		panic(fmt.Sprintf("encode %T: %v", m, err))
+	}
+	return b
+}
+
+const (
+	maxPayload = 512 << 10 // of a batch that is published, in bytes; a single entry may be larger, but below 1 MiB
+	maxWeight  = 4000      // of a batch: commands or entries, and the users they name; bounds the commit they come to
+	maxAnswers = 2000      // of a message to an edge; one is 300 bytes at most
+)
+
+// edgeBatches gathers what goes to each edge.
+type edgeBatches map[string]*imv1.EdgeBatch
+
+func (b edgeBatches) of(edge string) *imv1.EdgeBatch {
+	e := b[edge]
+	if e == nil {
+		e = new(imv1.EdgeBatch)
+		b[edge] = e
+	}
+	return e
+}

@@ -1,0 +1,251 @@
+package sequencer
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/catena-im/catena/pkg/chain"
+	"github.com/catena-im/catena/pkg/im"
+	"github.com/catena-im/catena/pkg/refusal"
+	imv1 "github.com/catena-im/catena/proto/im/v1"
+)
+
+// place is where a command stands in its stream, and when the stream took it.
+type place struct {
+	sequence uint64
+	ordinal  uint32
+	timeMs   int64
+}
+
+// conversation is the state of one conversation as the fold has it.
+type conversation struct {
+	id      im.ConversationID
+	parsed  im.Conversation
+	head    *imv1.ConversationHead // nil: there is none yet
+	members []member               // of a group, sorted by user; everybody who is or was in
+	cached  int                    // members that the worker's cache counts for it
+}
+
+// member is a user who is or was in a group.
+type member struct {
+	user   im.UserID
+	record *imv1.Participant
+}
+
+func (m member) in() bool { return chain.MembershipOf(im.Conversation{}, m.user, m.record).Now() }
+
+func compareMember(m member, u im.UserID) int { return strings.Compare(string(m.user), string(u)) }
+
+// find returns the member record of u, nil when u never was in.
+func (c *conversation) find(u im.UserID) *member {
+	if i, ok := slices.BinarySearchFunc(c.members, u, compareMember); ok {
+		return &c.members[i]
+	}
+	return nil
+}
+
+// in reports whether u is in the conversation now.
+func (c *conversation) in(u im.UserID) bool {
+	if c.parsed.Kind == im.KindSingle {
+		return c.parsed.Holds(u)
+	}
+	m := c.find(u)
+	return m != nil && m.in()
+}
+
+// owner reports whether u owns the group.
+func (c *conversation) owner(u im.UserID) bool { return c.in(u) && im.UserID(c.head.GetOwnerId()) == u }
+
+// recipients are the users who may see msg, sorted. It is a function of the message's index and the intervals, which
+// are kept, so it answers the same whenever it is asked.
+func (c *conversation) recipients(msg *imv1.Message) []im.UserID {
+	vis, sender, at := chain.VisibilityOf(msg.GetVisibility()), im.UserID(msg.GetSenderId()), im.ConversationIndex(msg.GetConversationIndex())
+	var out []im.UserID
+	add := func(u im.UserID, p *imv1.Participant) {
+		if chain.MembershipOf(c.parsed, u, p).At(at) && vis.Admits(sender, u) {
+			out = append(out, u)
+		}
+	}
+	if c.parsed.Kind == im.KindSingle {
+		add(c.parsed.Users[0], nil)
+		if c.parsed.Users[0] != c.parsed.Users[1] {
+			add(c.parsed.Users[1], nil)
+		}
+		return out
+	}
+	for _, m := range c.members {
+		add(m.user, m.record)
+	}
+	return out
+}
+
+// convState is what the conversation step folds over. It is loaded with everything that a batch touches.
+type convState struct {
+	conversations map[im.ConversationID]*conversation
+	ids           map[im.MessageID]*imv1.MessageIdRecord // absent: no such message
+}
+
+// entered is a command that took a place in the chain.
+type entered struct {
+	entry      *imv1.ChainEntry
+	digest     uint64
+	recipients []im.UserID
+	changed    []im.UserID // members whose record the command changed
+}
+
+// step applies one command. It answers the command and, if the command took a place in the chain, what has to be
+// written. It changes st accordingly. A refused command changes nothing.
+func (st *convState) step(at place, cmd *imv1.Command) (*imv1.Answer, *entered) {
+	answer := &imv1.Answer{Session: cmd.GetSession(), RequestId: cmd.GetRequestId()}
+	c := st.conversations[im.ConversationID(cmd.GetConversationId())]
+	user := im.UserID(cmd.GetUserId())
+	ask := request(cmd)
+	id := im.NewMessageID(c.id, user, im.ClientMessageID(ask.clientMessageID))
+	digest := contentDigest(cmd)
+	if r := st.ids[id]; r != nil {
+		answer.Result = &imv1.Answer_Sent{Sent: sentAgain(c.id, id, r, digest)}
+		return answer, nil
+	}
+	msg, changed, refused := st.decide(c, user, cmd)
+	if refused != nil {
+		answer.Result = &imv1.Answer_Error{Error: refused.Wire()}
+		return answer, nil
+	}
+	msg.MessageId = id[:]
+	msg.ClientMessageId = ask.clientMessageID
+	msg.ConversationId = string(c.id)
+	msg.ConversationIndex = c.head.GetLastIndex()
+	msg.SenderId = string(user)
+	msg.ServerTimeMs = at.timeMs
+	e := &entered{
+		entry:  &imv1.ChainEntry{Message: msg, Sequence: at.sequence, Ordinal: at.ordinal},
+		digest: digest, recipients: c.recipients(msg), changed: changed,
+	}
+	st.ids[id] = &imv1.MessageIdRecord{
+		ConversationIndex: msg.GetConversationIndex(), Sequence: at.sequence, Ordinal: at.ordinal,
+		ContentDigest: digest, ServerTimeMs: at.timeMs,
+	}
+	answer.Result = &imv1.Answer_Sent{Sent: sentOf(msg)}
+	return answer, e
+}
+
+// decide carries the command out on c: it takes the next index and changes members, or refuses and changes nothing.
+func (st *convState) decide(c *conversation, user im.UserID, cmd *imv1.Command) (*imv1.Message, []im.UserID, *refusal.Refusal) {
+	switch a := cmd.GetAction().(type) {
+	case *imv1.Command_CreateGroup:
+		return c.create(user, a.CreateGroup)
+	case *imv1.Command_Send:
+		msg, refused := st.send(c, user, a.Send)
+		return msg, nil, refused
+	}
+	if c.parsed.Kind != im.KindGroup || !c.in(user) {
+		return nil, nil, notAMember(c.id)
+	}
+	switch a := cmd.GetAction().(type) {
+	case *imv1.Command_AddMembers:
+		return c.add(user, a.AddMembers.GetUserIds())
+	case *imv1.Command_RemoveMembers:
+		return c.remove(user, a.RemoveMembers.GetUserIds())
+	case *imv1.Command_LeaveGroup:
+		return c.leave(user)
+	}
+	return nil, nil, refusal.New(imv1.ErrorCode_ERROR_CODE_UNKNOWN_TYPE, "this server does not know the command; a newer one may")
+}
+
+// send enters a message.
+func (st *convState) send(c *conversation, user im.UserID, s *imv1.Send) (*imv1.Message, *refusal.Refusal) {
+	if !c.in(user) {
+		return nil, notAMember(c.id)
+	}
+	for _, u := range s.GetVisibility().GetUserIds() {
+		if !c.in(im.UserID(u)) {
+			return nil, refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_VISIBILITY,
+				"the visibility names %q, who is not in %s; name members only", u, c.id)
+		}
+	}
+	if after := s.GetAfter(); after != "" && st.ids[im.NewMessageID(c.id, user, im.ClientMessageID(after))] == nil {
+		return nil, refusal.New(imv1.ErrorCode_ERROR_CODE_OUT_OF_ORDER,
+			"message %q, which comes before this one, is not in %s; send it first, then this one again", after, c.id)
+	}
+	if c.head == nil {
+		c.head = &imv1.ConversationHead{Kind: imv1.ConversationKind_CONVERSATION_KIND_SINGLE}
+	}
+	c.head.LastIndex++
+	msg := &imv1.Message{Type: s.GetType(), Body: s.GetBody(), Visibility: s.GetVisibility()}
+	if c.parsed.Kind == im.KindSingle {
+		msg.ReceiverId = string(c.parsed.Peer(user))
+	}
+	return msg, nil
+}
+
+func sentOf(m *imv1.Message) *imv1.Sent {
+	return &imv1.Sent{
+		MessageId: m.GetMessageId(), ConversationId: m.GetConversationId(),
+		ConversationIndex: m.GetConversationIndex(), ServerTimeMs: m.GetServerTimeMs(),
+	}
+}
+
+// sentAgain is the first answer again.
+func sentAgain(c im.ConversationID, id im.MessageID, r *imv1.MessageIdRecord, digest uint64) *imv1.Sent {
+	return &imv1.Sent{
+		MessageId: id[:], ConversationId: string(c), ConversationIndex: r.GetConversationIndex(),
+		ServerTimeMs: r.GetServerTimeMs(), Duplicate: true, ContentDiffers: r.GetContentDigest() != digest,
+	}
+}
+
+func notAMember(c im.ConversationID) *refusal.Refusal {
+	return refusal.New(imv1.ErrorCode_ERROR_CODE_NOT_A_MEMBER,
+		"%s does not exist or you are not in it; check the id, or ask its owner to add you", c)
+}
+
+// asked is what every command has in common.
+type asked struct {
+	clientMessageID string
+	after           string // of a Send
+	users           int    // whom the command names
+}
+
+func request(cmd *imv1.Command) asked {
+	switch a := cmd.GetAction().(type) {
+	case *imv1.Command_Send:
+		return asked{a.Send.GetClientMessageId(), a.Send.GetAfter(), len(a.Send.GetVisibility().GetUserIds())}
+	case *imv1.Command_CreateGroup:
+		return asked{clientMessageID: a.CreateGroup.GetClientMessageId(), users: len(a.CreateGroup.GetMemberIds())}
+	case *imv1.Command_AddMembers:
+		return asked{clientMessageID: a.AddMembers.GetClientMessageId(), users: len(a.AddMembers.GetUserIds())}
+	case *imv1.Command_RemoveMembers:
+		return asked{clientMessageID: a.RemoveMembers.GetClientMessageId(), users: len(a.RemoveMembers.GetUserIds())}
+	case *imv1.Command_LeaveGroup:
+		return asked{clientMessageID: a.LeaveGroup.GetClientMessageId()}
+	}
+	return asked{}
+}
+
+// contentDigest tells one content from another under the same client message id. What says how to deliver the command
+// (request id, session, after) does not count.
+func contentDigest(cmd *imv1.Command) uint64 {
+	var content proto.Message
+	var kind byte
+	switch a := cmd.GetAction().(type) {
+	case *imv1.Command_Send:
+		kind, content = 's', &imv1.Message{Type: a.Send.GetType(), Body: a.Send.GetBody(), Visibility: a.Send.GetVisibility()}
+	case *imv1.Command_CreateGroup:
+		kind, content = 'c', a.CreateGroup
+	case *imv1.Command_AddMembers:
+		kind, content = 'a', a.AddMembers
+	case *imv1.Command_RemoveMembers:
+		kind, content = 'r', a.RemoveMembers
+	case *imv1.Command_LeaveGroup:
+		kind, content = 'l', a.LeaveGroup
+	}
+	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend([]byte{kind}, content)
+	if err != nil {
+		return 0 // not UTF-8: the edge refuses it
+	}
+	sum := sha256.Sum256(b)
+	return binary.BigEndian.Uint64(sum[:])
+}

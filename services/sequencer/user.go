@@ -1,0 +1,223 @@
+package sequencer
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/catena-im/catena/pkg/bus"
+	"github.com/catena-im/catena/pkg/chain"
+	"github.com/catena-im/catena/pkg/im"
+	"github.com/catena-im/catena/pkg/kv"
+	"github.com/catena-im/catena/pkg/partition"
+	imv1 "github.com/catena-im/catena/proto/im/v1"
+)
+
+// userWorker is the processor of a user partition. It also answers the edges that register sessions.
+type userWorker struct {
+	layout   chain.Layout
+	deps     Deps
+	part     bus.Partition
+	epoch    uint64
+	log      *slog.Logger
+	sessions *sessions
+	sub      *bus.Subscription
+	progress []*imv1.FanoutProgress // as in the store
+}
+
+func newUserWorker(ctx context.Context, l chain.Layout, deps Deps, p bus.Partition, epoch uint64, log *slog.Logger) (*userWorker, error) {
+	w := &userWorker{layout: l, deps: deps, part: p, epoch: epoch, log: log, sessions: newSessions(epoch)}
+	err := read(ctx, deps.Store, l, func(r *chain.Reader) (err error) {
+		w.progress, err = r.Progress(ctx, p.Number)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read fan-out progress: %w", err)
+	}
+	w.sub, err = deps.Bus.Subscribe(bus.SessionSubject(p.Number), w.register)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to session requests: %w", err)
+	}
+	call := marshal(&imv1.SessionCall{Partition: uint32(p.Number), Epoch: epoch})
+	if err := deps.Bus.Publish(bus.AnnounceSubject(), call); err != nil {
+		log.Warn("edges not called; they register with their next renewal", "err", err)
+	}
+	return w, nil
+}
+
+// Close stops answering edges.
+func (w *userWorker) Close() { w.sub.Stop() }
+
+// register answers an edge. The heads are read after the table is changed: what is committed later is delivered, what
+// was committed before is below the head that the edge learns.
+func (w *userWorker) register(p bus.Packet) {
+	req := new(imv1.SessionRequest)
+	if err := proto.Unmarshal(p.Data, req); err != nil || req.GetEdgeId() == "" {
+		w.log.Error("session request is malformed; not answered", "err", err)
+		return
+	}
+	reply := w.sessions.register(req, time.Now())
+	if reply.GetKnown() && len(req.GetAddUserIds()) > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		heads, err := w.heads(ctx, req.GetAddUserIds())
+		if err != nil {
+			w.log.Warn("heads not read; the edge asks again", "edge", req.GetEdgeId(), "err", err)
+			return
+		}
+		reply.Heads = heads
+	}
+	if err := p.Respond(marshal(reply)); err != nil {
+		w.log.Debug("session request not answered", "edge", req.GetEdgeId(), "err", err)
+	}
+}
+
+func (w *userWorker) heads(ctx context.Context, users []string) ([]*imv1.Head, error) {
+	ids := make([]im.UserID, len(users))
+	for i, u := range users {
+		ids[i] = im.UserID(u)
+	}
+	out := make([]*imv1.Head, len(users))
+	return out, read(ctx, w.deps.Store, w.layout, func(r *chain.Reader) error {
+		heads, err := r.UserHeads(ctx, ids)
+		for i, h := range heads {
+			out[i] = chain.HeadOf(h)
+		}
+		return err
+	})
+}
+
+// input is one part of the stream's messages, decoded.
+type input struct {
+	from  int // conversation partition of a fan-out entry
+	entry *imv1.FanoutEntry
+	msg   *imv1.Message // of entry
+
+	edge    string
+	command *imv1.UserCommand
+}
+
+// decode reads msgs up to the weight of one commit, and says how many messages that took.
+func (w *userWorker) decode(msgs []bus.Msg) ([]input, int) {
+	var out []input
+	total := 0
+	for n, m := range msgs {
+		inputs, weight := w.decodeOne(m)
+		if n > 0 && total+weight > maxWeight {
+			return out, n
+		}
+		total += weight
+		out = append(out, inputs...)
+	}
+	return out, len(msgs)
+}
+
+func (w *userWorker) decodeOne(m bus.Msg) (out []input, weight int) {
+	b := new(imv1.UserBatch)
+	if err := proto.Unmarshal(m.Data, b); err != nil {
+		w.log.Error("message of the stream is no user batch; passed over", "sequence", m.Seq, "err", err)
+		return nil, 0
+	}
+	from := int(b.GetFanout().GetConversationPartition())
+	for _, e := range b.GetFanout().GetEntries() {
+		msg := new(imv1.Message)
+		if err := proto.Unmarshal(e.GetMessage(), msg); err != nil || from >= len(w.progress) {
+			w.log.Error("fan-out entry is malformed; passed over", "sequence", m.Seq, "err", err)
+			continue
+		}
+		out = append(out, input{from: from, entry: e, msg: msg})
+		weight += 1 + len(e.GetUserIds())
+	}
+	for _, c := range b.GetCommands().GetCommands() {
+		out = append(out, input{edge: b.GetCommands().GetEdgeId(), command: c})
+		weight++
+	}
+	return out, weight
+}
+
+// Step enters messages into the chains of their users and carries the users' commands out.
+func (w *userWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effects, error) {
+	inputs, taken := w.decode(msgs)
+	st, err := w.load(ctx, inputs)
+	if err != nil {
+		return partition.Effects{}, err
+	}
+	out := newDeliveries(w)
+	for _, in := range inputs {
+		if in.command != nil {
+			out.answer(in.edge, st.command(in.command))
+		} else if targets := st.fanout(in.from, in.entry, in.msg); len(targets) > 0 {
+			out.deliver(in.entry.GetMessage(), targets)
+		}
+	}
+	for ref, moved := range st.moved {
+		out.moved(string(ref.User), moved)
+	}
+	eff := partition.Effects{Taken: taken, Writes: w.writes(st)}
+	// Deliveries are hints: what is lost is pulled, so they leave with the answers and nothing waits for them.
+	eff.Answer = out.send
+	w.progress = st.progress
+	return eff, nil
+}
+
+// Again has nothing to repeat: clients pull what was not delivered, and ask again what was not answered.
+func (w *userWorker) Again(_ context.Context, msgs []bus.Msg) (partition.Effects, error) {
+	return partition.Effects{Taken: len(msgs)}, nil
+}
+
+// writes is what the state changed.
+func (w *userWorker) writes(st *userState) *kv.Batch {
+	b := new(kv.Batch)
+	out := chain.NewWriter(w.layout, b)
+	for _, e := range st.entries {
+		out.UserEntry(e.user, e.index, e.entry)
+	}
+	for u := range st.touched {
+		out.UserHead(u, st.heads[u])
+	}
+	for ref := range st.listed {
+		out.List(ref.User, ref.Conversation, st.lists[ref])
+	}
+	for from, p := range st.progress {
+		if p != w.progress[from] {
+			out.Progress(w.part.Number, from, p)
+		}
+	}
+	return b
+}
+
+// load reads everything that the inputs touch.
+func (w *userWorker) load(ctx context.Context, inputs []input) (*userState, error) {
+	st := newUserState(slices.Clone(w.progress))
+	for _, in := range inputs {
+		if in.command != nil {
+			st.want(in.command.GetUserId(), in.command.GetMarkRead().GetConversationId())
+			continue
+		}
+		for _, u := range in.entry.GetUserIds() {
+			st.want(u, in.msg.GetConversationId())
+		}
+	}
+	users, refs := st.wanted()
+	return st, read(ctx, w.deps.Store, w.layout, func(r *chain.Reader) error {
+		heads, err := r.UserHeads(ctx, users)
+		if err != nil {
+			return err
+		}
+		lists, err := r.Lists(ctx, refs)
+		if err != nil {
+			return err
+		}
+		for i, h := range heads {
+			st.heads[users[i]] = h
+		}
+		for i, l := range lists {
+			st.lists[refs[i]] = l
+		}
+		return nil
+	})
+}
