@@ -1,0 +1,141 @@
+// Package history answers pulls: pages of both chains, the conversation list with unread counts, and conversations. It
+// reads snapshots of the store for users that an edge has authenticated, and is the one place that decides what a pull
+// shows: nobody gets, counts or is told of a message that they may not see. It writes nothing.
+package history
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/catena-im/catena/pkg/bus"
+	"github.com/catena-im/catena/pkg/chain"
+	"github.com/catena-im/catena/pkg/im"
+	"github.com/catena-im/catena/pkg/kv"
+	"github.com/catena-im/catena/pkg/refusal"
+	imv1 "github.com/catena-im/catena/proto/im/v1"
+)
+
+// Config is what the service needs to know.
+type Config struct {
+	Layout  chain.Layout
+	Workers int           // pulls served at once; 0: 16
+	Timeout time.Duration // of one pull; 0: 4 s
+}
+
+// Server makes a request endpoint; *bus.Bus is one.
+type Server interface {
+	Serve(bus.ServiceConfig) (stop func(), err error)
+}
+
+// Deps is what the service works with.
+type Deps struct {
+	Store kv.Store
+	Bus   Server
+	Log   *slog.Logger
+}
+
+// Service answers pulls.
+type Service struct {
+	cfg  Config
+	deps Deps
+}
+
+// New fills in the defaults.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if cfg.Workers == 0 {
+		cfg.Workers = 16
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 4 * time.Second
+	}
+	return &Service{cfg, deps}, nil
+}
+
+// Run serves until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	stop, err := s.deps.Bus.Serve(bus.ServiceConfig{
+		Name: "history", Version: "1.0.0", Endpoint: "pull", Subject: bus.HistorySubject(),
+		Workers: s.cfg.Workers, Handler: s.handle,
+	})
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	stop()
+	return nil
+}
+
+// handle answers one encoded HistoryRequest with an encoded HistoryReply.
+func (s *Service) handle(ctx context.Context, data []byte) []byte {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	req := new(imv1.HistoryRequest)
+	err := proto.Unmarshal(data, req)
+	reply := new(imv1.HistoryReply)
+	if err == nil {
+		err = s.Pull(ctx, req, reply)
+	}
+	if err != nil {
+		wire := s.refuse(ctx, err)
+		reply = &imv1.HistoryReply{Body: &imv1.HistoryReply_Error{Error: wire}}
+	}
+	out, err := proto.Marshal(reply)
+	if err != nil {
+		s.deps.Log.Error("reply not encoded", "err", err)
+	}
+	return out
+}
+
+// refuse is err as the client gets it; what is a fault of the server's is logged.
+func (s *Service) refuse(ctx context.Context, err error) *imv1.Error {
+	if ctx.Err() != nil {
+		err = refusal.New(imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "the pull took too long; ask for a smaller page or try again")
+	}
+	wire := refusal.Of(err)
+	if wire.GetCode() == imv1.ErrorCode_ERROR_CODE_INTERNAL {
+		s.deps.Log.Error("pull not answered", "err", err)
+	}
+	return wire
+}
+
+// Pull answers req into reply, or with an error that holds a refusal when the client is to blame.
+func (s *Service) Pull(ctx context.Context, req *imv1.HistoryRequest, reply *imv1.HistoryReply) error {
+	snap, err := s.deps.Store.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	defer snap.Release()
+	v := &view{chain.NewReader(s.cfg.Layout, snap), im.UserID(req.GetUserId())}
+	switch b := req.GetBody().(type) {
+	case *imv1.HistoryRequest_PullConversation:
+		page, err := v.conversationPage(ctx, b.PullConversation)
+		reply.Body = &imv1.HistoryReply_ConversationPage{ConversationPage: page}
+		return err
+	case *imv1.HistoryRequest_PullUser:
+		page, err := v.userPage(ctx, b.PullUser)
+		reply.Body = &imv1.HistoryReply_UserPage{UserPage: page}
+		return err
+	case *imv1.HistoryRequest_ListConversations:
+		list, err := v.list(ctx, b.ListConversations)
+		reply.Body = &imv1.HistoryReply_ConversationList{ConversationList: list}
+		return err
+	case *imv1.HistoryRequest_GetConversation:
+		c, err := v.conversation(ctx, b.GetConversation)
+		reply.Body = &imv1.HistoryReply_Conversation{Conversation: c}
+		return err
+	case *imv1.HistoryRequest_GetHead:
+		h, err := v.r.UserHead(ctx, v.user)
+		reply.Body = &imv1.HistoryReply_Head{Head: chain.HeadOf(h)}
+		return err
+	}
+	return refusal.New(imv1.ErrorCode_ERROR_CODE_UNKNOWN_TYPE, "this server does not know the request; a newer one may")
+}
+
+// view is the store as one user may see it.
+type view struct {
+	r    *chain.Reader
+	user im.UserID
+}

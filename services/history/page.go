@@ -1,0 +1,206 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/catena-im/catena/pkg/chain"
+	"github.com/catena-im/catena/pkg/im"
+	"github.com/catena-im/catena/pkg/kv"
+	"github.com/catena-im/catena/pkg/refusal"
+	imv1 "github.com/catena-im/catena/proto/im/v1"
+)
+
+// maxPageBytes cuts a page of large messages; the first entry fits always.
+const maxPageBytes = 512 << 10
+
+// span is a wanted range of a chain, both ends included; empty when from is above to.
+type span struct {
+	from, to uint64
+	limit    int
+	reverse  bool
+}
+
+// spanOf checks a wanted range against a chain that goes from oldest to head as the user may see it.
+func spanOf(from, to *uint64, limit uint32, reverse bool, oldest, head uint64) (span, error) {
+	s := span{from: oldest, to: head, limit: int(limit), reverse: reverse}
+	if from != nil {
+		s.from = *from
+	}
+	if to != nil {
+		s.to = *to
+	}
+	switch {
+	case from != nil && *from == 0 || to != nil && *to == 0:
+		return s, outOfRange("indexes begin at 1; leave the bound out to begin at the oldest or to end at the head")
+	case from != nil && to != nil && *from > *to:
+		return s, outOfRange("the range %d to %d is reversed; give the smaller index first, and newest_first for falling order", *from, *to)
+	case s.from > head+1:
+		return s, outOfRange("index %d lies beyond the head, which is %d; pull from %d at most", s.from, head, head+1)
+	case limit > im.MaxPage:
+		return s, refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT, "a page of %d entries is too large; ask for %d at most", limit, im.MaxPage)
+	case limit == 0:
+		s.limit = im.DefaultPage
+	}
+	s.from, s.to = max(s.from, oldest), min(s.to, head)
+	return s, nil
+}
+
+func outOfRange(format string, args ...any) error {
+	return refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_RANGE, format, args...)
+}
+
+func notAMember(c im.ConversationID) error {
+	return refusal.New(imv1.ErrorCode_ERROR_CODE_NOT_A_MEMBER, "%s does not exist or you are not in it; check the id", c)
+}
+
+// membership is the user's membership of c, a refusal when there never was one.
+func (v *view) membership(ctx context.Context, c im.ConversationID) (chain.Membership, im.Conversation, error) {
+	parsed, err := c.Parse()
+	if err != nil {
+		return chain.Membership{}, parsed, refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_ID, "%v", err)
+	}
+	var p *imv1.Participant
+	if parsed.Kind == im.KindGroup {
+		if p, err = v.r.Participant(ctx, c, v.user); err != nil {
+			return chain.Membership{}, parsed, err
+		}
+	}
+	m := chain.MembershipOf(parsed, v.user, p)
+	if m.None() {
+		return m, parsed, notAMember(c)
+	}
+	return m, parsed, nil
+}
+
+// visible calls fn for the messages of c from index from to index to that the user may see, in rising order or, with
+// reverse, in falling order, until fn answers false.
+func (v *view) visible(ctx context.Context, c im.ConversationID, m chain.Membership, s span, fn func(*imv1.Message) bool) error {
+	spans := m.Spans(im.ConversationIndex(s.from), im.ConversationIndex(s.to))
+	if s.reverse {
+		slices.Reverse(spans)
+	}
+	more := true
+	for _, part := range spans {
+		err := v.r.ScanEntries(ctx, c, part.From, part.To, s.reverse, func(e *imv1.ChainEntry) error {
+			if more = !m.Sees(v.user, e.GetMessage()) || fn(e.GetMessage()); !more {
+				return kv.Stop
+			}
+			return nil
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// visibleHead is the last index of c that the user may see, 0 when there is none.
+func (v *view) visibleHead(ctx context.Context, c im.ConversationID, m chain.Membership) (head uint64, err error) {
+	h, err := v.r.ConversationHead(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	err = v.visible(ctx, c, m, span{from: 1, to: h.GetLastIndex(), reverse: true}, func(msg *imv1.Message) bool {
+		head = msg.GetConversationIndex()
+		return false
+	})
+	return head, err
+}
+
+func (v *view) conversationPage(ctx context.Context, q *imv1.PullConversation) (*imv1.ConversationPage, error) {
+	c := im.ConversationID(q.GetConversationId())
+	m, _, err := v.membership(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	head, err := v.visibleHead(ctx, c, m)
+	if err != nil {
+		return nil, err
+	}
+	s, err := spanOf(q.FromIndex, q.ToIndex, q.GetLimit(), q.GetNewestFirst(), 1, head)
+	if err != nil {
+		return nil, err
+	}
+	page := &imv1.ConversationPage{ConversationId: string(c), HeadIndex: head}
+	fill := filler{limit: s.limit}
+	err = v.visible(ctx, c, m, s, func(msg *imv1.Message) bool {
+		if page.HasMore = !fill.take(msg); !page.HasMore {
+			page.Messages = append(page.Messages, msg)
+		}
+		return !page.HasMore
+	})
+	return page, err
+}
+
+// filler says when a page is full.
+type filler struct {
+	limit, taken, bytes int
+}
+
+func (f *filler) take(m proto.Message) bool {
+	n := proto.Size(m) + 16
+	if f.taken == f.limit || f.taken > 0 && f.bytes+n > maxPageBytes {
+		return false
+	}
+	f.taken++
+	f.bytes += n
+	return true
+}
+
+func (v *view) userPage(ctx context.Context, q *imv1.PullUser) (*imv1.UserPage, error) {
+	h, err := v.r.UserHead(ctx, v.user)
+	if err != nil {
+		return nil, err
+	}
+	head := chain.HeadOf(h)
+	s, err := spanOf(q.FromIndex, q.ToIndex, q.GetLimit(), q.GetNewestFirst(), head.GetOldestUserIndex(), head.GetUserIndex())
+	if err != nil {
+		return nil, err
+	}
+	page := &imv1.UserPage{Head: head}
+	if s.from > s.to {
+		return page, nil
+	}
+	var indexes []im.UserIndex
+	var refs []chain.Ref
+	err = v.r.ScanUser(ctx, v.user, im.UserIndex(s.from), im.UserIndex(s.to), s.reverse, func(i im.UserIndex, e *imv1.UserChainEntry) error {
+		if len(refs) == s.limit {
+			page.HasMore = true
+			return kv.Stop
+		}
+		indexes = append(indexes, i)
+		refs = append(refs, chain.Ref{Conversation: im.ConversationID(e.GetConversationId()), Index: im.ConversationIndex(e.GetConversationIndex())})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return page, v.join(ctx, page, indexes, refs, s.limit)
+}
+
+// join fills in the messages, as far as they fit into the page.
+func (v *view) join(ctx context.Context, page *imv1.UserPage, indexes []im.UserIndex, refs []chain.Ref, limit int) error {
+	const step = 50 // bodies are large: read no more than a few pages' worth in vain
+	fill := filler{limit: limit}
+	for at := 0; at < len(refs); at += step {
+		entries, err := v.r.Entries(ctx, refs[at:min(at+step, len(refs))])
+		if err != nil {
+			return err
+		}
+		for i, e := range entries {
+			if e == nil {
+				return fmt.Errorf("user chain of %s names %s %d, which is not there", v.user, refs[at+i].Conversation, refs[at+i].Index)
+			}
+			if !fill.take(e.GetMessage()) {
+				page.HasMore = true
+				return nil
+			}
+			page.Entries = append(page.Entries, &imv1.UserEntry{UserIndex: uint64(indexes[at+i]), Message: e.GetMessage()})
+		}
+	}
+	return nil
+}
