@@ -330,7 +330,8 @@ func TestDecideFindsBreaches(t *testing.T) {
 			i := slices.IndexFunc(s.Infos, func(v InfoView) bool { return v.User == "ann" && v.Conversation == group })
 			s.Infos[i].Refusal = 0
 		}, Counts{VisibilityLeaks: 1}},
-		{"unread counted too high", func(s *scene) { s.summary("bob", pair).Unread++ }, Counts{UnreadDrift: 1}},
+		{"unread counted too low", func(s *scene) { s.summary("bob", pair).Unread-- }, Counts{UnreadDrift: 1}},
+		{"hidden message counted as unread", func(s *scene) { s.summary("bob", pair).Unread++ }, Counts{UnreadDrift: 1, VisibilityLeaks: 1}},
 		{"unread called capped", func(s *scene) { s.summary("bob", pair).UnreadCapped = true }, Counts{UnreadDrift: 1}},
 		{"read position went back", func(s *scene) { s.summary("ann", pair).ReadIndex = 2; s.summary("ann", pair).Unread = 1 }, Counts{ReadDrift: 1}},
 		{"read position nobody asked for", func(s *scene) { s.summary("bob", pair).ReadIndex = 3; s.summary("bob", pair).Unread = 0 }, Counts{ReadDrift: 1}},

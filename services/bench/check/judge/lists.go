@@ -72,21 +72,31 @@ func (t *trial) judgeSummary(where Violation, s *imv1.ConversationSummary, c *ch
 	t.judgePosition(where, s.GetReadIndex())
 }
 
-// judgeUnread counts what is unread from the chain and the read position (L9).
+// judgeUnread counts what is unread from the chain and the read position (L9), and what an unread count that is too high
+// may tell of hidden messages (L6).
 func (t *trial) judgeUnread(where Violation, s *imv1.ConversationSummary, c *chain) {
-	want := 0
+	want, hidden := 0, 0
 	for i := s.GetReadIndex() + 1; i <= c.last; i++ {
 		m := c.at[i]
-		if m != nil && m.GetSenderId() != where.User && m.GetType() != imv1.MessageType_MESSAGE_TYPE_SYSTEM && c.sees(where.User, m) {
+		switch {
+		case m == nil || m.GetSenderId() == where.User || m.GetType() == imv1.MessageType_MESSAGE_TYPE_SYSTEM:
+		case c.sees(where.User, m):
 			want++
+		case c.members.holds(where.User, i):
+			hidden++
 		}
 	}
 	capped := want > unreadCap
-	if int(s.GetUnread()) != min(want, unreadCap) || s.GetUnreadCapped() != capped {
-		where.Index = s.GetReadIndex()
-		where.What = fmt.Sprintf("unread is %d (capped %t) behind the read position, the chain gives %d (capped %t)",
-			s.GetUnread(), s.GetUnreadCapped(), want, capped)
-		t.breach(UnreadDrift, where)
+	if int(s.GetUnread()) == min(want, unreadCap) && s.GetUnreadCapped() == capped {
+		return
+	}
+	where.Index = s.GetReadIndex()
+	where.What = fmt.Sprintf("unread is %d (capped %t) behind the read position, the chain gives %d (capped %t)",
+		s.GetUnread(), s.GetUnreadCapped(), want, capped)
+	t.breach(UnreadDrift, where)
+	if hidden > 0 && int(s.GetUnread()) == min(want+hidden, unreadCap) {
+		where.What = fmt.Sprintf("unread counts %d messages that the user may not see", hidden)
+		t.breach(VisibilityLeaks, where)
 	}
 }
 
