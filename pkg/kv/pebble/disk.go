@@ -1,0 +1,270 @@
+package pebble
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// roomPoll is how long a write that found the disk full waits before it tries again.
+const roomPoll = 100 * time.Millisecond
+
+// disk is the file system that Pebble is given. It hides failed writes, since Pebble answers those by ending the
+// process. A write that finds the disk full waits for room. Any other failure freezes the folder as a power loss would:
+// nothing reaches it afterwards, what is created lives in memory, and Pebble may go on until it is closed, not knowing.
+//
+// What reaches the folder is sound for recovery: a change that depends on a lost one is started after it and so is lost
+// too.
+type disk struct {
+	vfs.FS // the folder's; what only reads goes straight to it
+	dir    string
+	log    *slog.Logger
+
+	failed chan struct{} // closed by the first failure
+	hurry  chan struct{} // closed when nothing may wait any longer
+
+	mu      sync.Mutex    // guards the fields below
+	patient bool          // writes may wait; false while Pebble opens and closes
+	waiting int           // writes that wait for room
+	full    chan struct{} // closed while there are such
+	cause   error         // the first failure
+	lost    *vfs.MemFS    // what was created after it
+}
+
+var _ vfs.FS = (*disk)(nil)
+
+func newDisk(fs vfs.FS, dir string, log *slog.Logger) *disk {
+	return &disk{
+		FS: fs, dir: dir, log: log,
+		failed: make(chan struct{}), hurry: make(chan struct{}), full: make(chan struct{}),
+	}
+}
+
+// bePatient lets writes wait for room from now on.
+func (d *disk) bePatient() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.patient = true
+}
+
+// stopWaiting makes writes fail that find no room, so that Pebble can be closed. Called once.
+func (d *disk) stopWaiting() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.patient = false
+	close(d.hurry)
+}
+
+// fullness is closed while the disk is full.
+func (d *disk) fullness() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.full
+}
+
+// failure is the first failure, nil before it.
+func (d *disk) failure() error {
+	if d.alive() {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.cause
+}
+
+func (d *disk) alive() bool {
+	select {
+	case <-d.failed:
+		return false
+	default:
+		return true
+	}
+}
+
+// fail freezes the folder.
+func (d *disk) fail(cause error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cause != nil {
+		return
+	}
+	d.cause, d.lost = cause, vfs.NewMem()
+	if err := d.lost.MkdirAll(d.dir, 0o755); err != nil {
+		panic(err) // a fresh file system in memory
+	}
+	close(d.failed)
+}
+
+// once makes a change that must not be tried again, such as a sync: after a failed one the kernel may have dropped the
+// data and answer the next with success. It reports whether the change was made.
+func (d *disk) once(op, name string, change func() error) bool {
+	if !d.alive() {
+		return false
+	}
+	if err := change(); err != nil {
+		d.fail(fmt.Errorf("%s %s: %w", op, name, err))
+		return false
+	}
+	return true
+}
+
+// insist makes a change, waiting for room where there is none. It reports whether the change was made.
+func (d *disk) insist(op, name string, change func() error) bool {
+	waits := false
+	defer func() {
+		if waits {
+			d.stopWait()
+		}
+	}()
+	for d.alive() {
+		err := change()
+		if err == nil {
+			return true
+		}
+		waits = waits || noRoom(err) && d.startWait(err)
+		if !waits || !noRoom(err) {
+			d.fail(fmt.Errorf("%s %s: %w", op, name, err))
+			return false
+		}
+		if !d.pause() {
+			return d.once(op, name, change)
+		}
+	}
+	return false
+}
+
+// startWait counts a write that waits for room; false: it may not.
+func (d *disk) startWait(cause error) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.patient {
+		return false
+	}
+	if d.waiting++; d.waiting == 1 {
+		close(d.full)
+		d.log.Warn("disk full: commits are refused until there is room", "folder", d.dir, "err", cause)
+	}
+	return true
+}
+
+func (d *disk) stopWait() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waiting--; d.waiting == 0 && d.cause == nil {
+		d.full = make(chan struct{})
+		d.log.Info("the disk has room again", "folder", d.dir)
+	}
+}
+
+// pause waits before the next try; false: there is no time for another.
+func (d *disk) pause() bool {
+	t := time.NewTimer(roomPoll)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-d.failed:
+		return true
+	case <-d.hurry:
+		return false
+	}
+}
+
+func noRoom(err error) bool {
+	return vfs.IsNoSpaceError(err) || errors.Is(err, syscall.EDQUOT)
+}
+
+// lose waits until Pebble is being closed (else flushes and compactions would go on in memory) and returns the file
+// system for what is created on a frozen folder.
+func (d *disk) lose() *vfs.MemFS {
+	d.mu.Lock()
+	fs, patient := d.lost, d.patient
+	d.mu.Unlock()
+	if patient {
+		<-d.hurry
+	}
+	return fs
+}
+
+func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return d.create("create", name, func() (vfs.File, error) { return d.FS.Create(name, category) })
+}
+
+func (d *disk) OpenReadWrite(
+	name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption,
+) (vfs.File, error) {
+	return d.create("open", name,
+		func() (vfs.File, error) { return d.FS.OpenReadWrite(name, category, opts...) })
+}
+
+func (d *disk) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return d.create("reuse", newname,
+		func() (vfs.File, error) { return d.FS.ReuseForWrite(oldname, newname, category) })
+}
+
+func (d *disk) create(op, name string, open func() (vfs.File, error)) (vfs.File, error) {
+	var f vfs.File
+	made := d.insist(op, name, func() (err error) {
+		f, err = open()
+		return err
+	})
+	if !made {
+		return d.lose().Create(name, vfs.WriteCategoryUnspecified)
+	}
+	return &file{File: f, disk: d, name: name}, nil
+}
+
+func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	if !d.alive() {
+		if f, err := d.lost.Open(name, opts...); err == nil {
+			return f, nil
+		}
+	}
+	return d.FS.Open(name, opts...)
+}
+
+func (d *disk) OpenDir(name string) (vfs.File, error) {
+	f, err := d.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return &file{File: f, disk: d, name: name}, nil
+}
+
+func (d *disk) Link(oldname, newname string) error {
+	d.insist("link", newname, func() error { return d.FS.Link(oldname, newname) })
+	return nil
+}
+
+func (d *disk) Rename(oldname, newname string) error {
+	d.insist("rename", newname, func() error { return d.FS.Rename(oldname, newname) })
+	return nil
+}
+
+func (d *disk) MkdirAll(dir string, perm os.FileMode) error {
+	d.insist("mkdir", dir, func() error { return d.FS.MkdirAll(dir, perm) })
+	return nil
+}
+
+// Remove reports its errors: a file that stays is harmless, and Pebble tries again when it is opened.
+func (d *disk) Remove(name string) error {
+	if !d.alive() {
+		return nil
+	}
+	return d.FS.Remove(name)
+}
+
+func (d *disk) RemoveAll(name string) error {
+	if !d.alive() {
+		return nil
+	}
+	return d.FS.RemoveAll(name)
+}
+
+func (d *disk) Unwrap() vfs.FS { return d.FS }

@@ -1,0 +1,62 @@
+package pebble
+
+import "github.com/cockroachdb/pebble/v2/vfs"
+
+// file is a file of the folder that is open for writing, or a directory of it. Once the disk failed it takes everything
+// and keeps nothing.
+type file struct {
+	vfs.File
+	disk *disk
+	name string
+}
+
+func (f *file) Write(p []byte) (int, error) {
+	done := 0
+	f.disk.insist("write", f.name, func() error {
+		n, err := f.File.Write(p[done:])
+		done += n
+		return err
+	})
+	return len(p), nil
+}
+
+func (f *file) WriteAt(p []byte, off int64) (int, error) {
+	f.disk.insist("write", f.name, func() error {
+		_, err := f.File.WriteAt(p, off)
+		return err
+	})
+	return len(p), nil
+}
+
+// Preallocate is a hint; the write that finds no room reports it.
+func (f *file) Preallocate(offset, length int64) error {
+	if f.disk.alive() {
+		_ = f.File.Preallocate(offset, length)
+	}
+	return nil
+}
+
+func (f *file) Sync() error {
+	f.disk.once("sync", f.name, f.File.Sync)
+	return nil
+}
+
+func (f *file) SyncData() error {
+	f.disk.once("sync", f.name, f.File.SyncData)
+	return nil
+}
+
+func (f *file) SyncTo(length int64) (fullSync bool, err error) {
+	f.disk.once("sync", f.name, func() (err error) {
+		fullSync, err = f.File.SyncTo(length)
+		return err
+	})
+	return fullSync, nil
+}
+
+// Close frees the descriptor also after a failure.
+func (f *file) Close() error {
+	err := f.File.Close()
+	f.disk.once("close", f.name, func() error { return err })
+	return nil
+}

@@ -1,0 +1,74 @@
+package pebble
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+
+	pdb "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+)
+
+// options are the settings of Pebble for chains: many small keys, batches of hundreds, reads of the newest.
+func options(cfg Config, d *disk) *pdb.Options {
+	log := &logger{log: cfg.Log, disk: d}
+	o := &pdb.Options{
+		FS:                          d,
+		Logger:                      log,
+		EventListener:               events(cfg.Log, log),
+		FormatMajorVersion:          pdb.FormatValueSeparation,
+		CacheSize:                   cfg.CacheBytes,
+		MemTableSize:                64 << 20, // 4 MiB, the default, costs half the throughput of large batches
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       40, // sub-levels; a read visits each
+		LBaseMaxBytes:               64 << 20,
+		WALBytesPerSync:             1 << 20, // so that a Sync after many unsynced commits finds little to do
+		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
+	}
+	o.Levels[0].FilterPolicy = bloom.FilterPolicy(10) // the other levels take after it
+	if cfg.tune != nil {
+		cfg.tune(o)
+	}
+	return o
+}
+
+// events tells what an operator should know, and the rest at debug.
+func events(log *slog.Logger, to *logger) *pdb.EventListener {
+	own := pdb.EventListener{
+		BackgroundError: func(err error) { log.Warn("store: flush or compaction ended", "err", err) },
+		DataCorruption:  func(i pdb.DataCorruptionInfo) { log.Error("store: corrupt file", "err", i.String()) },
+		WriteStallBegin: func(i pdb.WriteStallBeginInfo) { log.Warn("store: writes wait", "reason", i.Reason) },
+		WriteStallEnd:   func() { log.Info("store: writes go on") },
+	}
+	if log.Enabled(context.Background(), slog.LevelDebug) {
+		all := pdb.MakeLoggingEventListener(to)
+		all.BackgroundError, all.DataCorruption, all.WriteStallBegin, all.WriteStallEnd = nil, nil, nil, nil
+		own = pdb.TeeEventListener(own, all)
+	}
+	return &own
+}
+
+// logger takes what Pebble writes.
+type logger struct {
+	log  *slog.Logger
+	disk *disk
+}
+
+func (l *logger) Infof(format string, args ...any) {
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.log.Debug(fmt.Sprintf(format, args...))
+	}
+}
+
+func (l *logger) Errorf(format string, args ...any) {
+	l.log.Warn(fmt.Sprintf(format, args...))
+}
+
+// Fatalf returns. Pebble must not end the process, which serves more than this store; freezing the folder keeps
+// whatever it does next from doing harm. Its callers hand an error on, or read on and are answered by Store with
+// kv.ErrUnavailable.
+func (l *logger) Fatalf(format string, args ...any) {
+	l.disk.fail(fmt.Errorf(format, args...))
+}
