@@ -1,0 +1,216 @@
+package edge
+
+import (
+	"bufio"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/lxzan/gws"
+)
+
+// The WebSocket subprotocols.
+const (
+	protocolBinary = "catena.v1"
+	protocolJSON   = "catena.v1.json"
+)
+
+const (
+	handshakeTimeout = 5 * time.Second
+	maxHeader        = 16 << 10 // bytes of a handshake
+	socketBuffer     = 1 << 10  // bytes per connection; the rest of a frame is read in place
+)
+
+func newUpgrader(cfg Config) *gws.Upgrader {
+	return gws.NewUpgrader(handler{}, &gws.ServerOption{
+		ParallelGolimit:     1, // parallel handling is off; this is the size of an unused channel per connection
+		ReadMaxPayloadSize:  cfg.FrameBytes,
+		ReadBufferSize:      socketBuffer,
+		WriteBufferSize:     socketBuffer,
+		WriteMaxPayloadSize: 1 << 30, // the outbox bounds what is written
+		HandshakeTimeout:    handshakeTimeout,
+		SubProtocols:        []string{protocolBinary, protocolJSON},
+		NewSession:          func() gws.SessionStorage { return noStorage{} },
+		Logger:              noLogger{},
+	})
+}
+
+// httpServer serves /ws and nothing else.
+func (e *Edge) httpServer() *http.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /ws", e.serveWebSocket)
+	return &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: handshakeTimeout,
+		IdleTimeout:       handshakeTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(e.log.Handler(), slog.LevelDebug),
+	}
+}
+
+func (e *Edge) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+	protocol, problem := handshake(r)
+	if problem != "" {
+		http.Error(w, problem, http.StatusBadRequest)
+		return
+	}
+	if problem := e.reserve(); problem != "" {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, problem, http.StatusServiceUnavailable)
+		return
+	}
+	s, err := e.upgrade(w, r, protocol == protocolJSON)
+	if err != nil {
+		e.log.Debug("upgrade", "err", err)
+		e.release()
+		return
+	}
+	e.add(s)
+	go e.run(s) // not here: this goroutine holds the request and its buffers
+}
+
+// handshake checks what gws would refuse with fewer words, and chooses the first subprotocol of the client that is spoken.
+func handshake(r *http.Request) (protocol, problem string) {
+	switch {
+	case !headerHas(r, "Connection", "upgrade") || !headerHas(r, "Upgrade", "websocket"):
+		return "", "this address speaks WebSocket; connect with a WebSocket client"
+	case r.Header.Get("Sec-WebSocket-Version") != "13":
+		return "", "the WebSocket version is not supported; use version 13 (RFC 6455)"
+	case r.Header.Get("Sec-WebSocket-Key") == "":
+		return "", "the header Sec-WebSocket-Key is missing; connect with a WebSocket client"
+	}
+	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for offer := range strings.SplitSeq(line, ",") {
+			if offer = strings.TrimSpace(offer); offer == protocolBinary || offer == protocolJSON {
+				r.Header.Set("Sec-WebSocket-Protocol", offer) // gws reads the first line only
+				return offer, ""
+			}
+		}
+	}
+	return "", fmt.Sprintf("UNSUPPORTED_VERSION: this server speaks the WebSocket subprotocols %s (binary) and %s (JSON); ask for one of them",
+		protocolBinary, protocolJSON)
+}
+
+func headerHas(r *http.Request, name, token string) bool {
+	for _, line := range r.Header.Values(name) {
+		for part := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(part), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// reserve counts a connection as running before it is upgraded, or says why there may be no more.
+func (e *Edge) reserve() (problem string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.stopped:
+		return "this server is stopping; connect to another one"
+	case e.connections >= e.cfg.MaxConnections:
+		return "this server holds as many connections as it may; connect to another one, or later"
+	}
+	e.connections++
+	e.running.Add(1)
+	e.metrics.connections.Inc()
+	return ""
+}
+
+func (e *Edge) release() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.connections--
+	e.metrics.connections.Dec()
+	e.running.Done()
+}
+
+// add numbers a session and makes it known.
+func (e *Edge) add(s *session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.opened++
+	s.number = e.opened
+	e.sessions[s.number] = s
+	if e.stopped { // in the meantime
+		s.close(closeGoingAway, nil)
+	}
+}
+
+func (e *Edge) session(number uint64) *session {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.sessions[number]
+}
+
+func (e *Edge) upgrade(w http.ResponseWriter, r *http.Request, json bool) (*session, error) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, err
+	}
+	s := &session{edge: e, json: json, opened: time.Now()}
+	s.out.limit = e.cfg.QueueBytes
+	s.link = &link{Conn: conn, session: s, timeout: e.cfg.WriteTimeout}
+	if n := rw.Reader.Buffered(); n > 0 {
+		early, _ := rw.Reader.Peek(n)
+		s.link.early = append(s.link.early, early...)
+	}
+	if s.conn, err = e.upgrader.Upgrade(hijacked{w, s.link}, r); err != nil {
+		s.link.abort()
+		return nil, err
+	}
+	s.alive()
+	return s, nil
+}
+
+// run reads a connection until it ends. gws trusts what it reads: a frame that claims a length beyond 63 bits panics.
+func (e *Edge) run(s *session) {
+	defer e.release()
+	defer e.finish(s)
+	defer func() {
+		if p := recover(); p != nil {
+			e.metrics.panics.Inc()
+			e.log.Error("read loop panicked", "session", s.number, "err", p, "stack", string(debug.Stack()))
+			s.link.abort()
+		}
+	}()
+	s.conn.ReadLoop()
+}
+
+func (e *Edge) finish(s *session) {
+	e.mu.Lock()
+	delete(e.sessions, s.number)
+	e.mu.Unlock()
+	if s.authenticated {
+		e.partitionOf(s.user).leave(s)
+		e.metrics.sessions.Dec()
+	}
+	s.end()
+}
+
+// hijacked hands gws the link in place of the connection.
+type hijacked struct {
+	http.ResponseWriter
+	link *link
+}
+
+func (h hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) { return h.link, nil, nil }
+
+// noStorage is the storage that gws offers to each connection; it is not used.
+type noStorage struct{}
+
+func (noStorage) Len() int                     { return 0 }
+func (noStorage) Load(string) (any, bool)      { return nil, false }
+func (noStorage) Delete(string)                {}
+func (noStorage) Store(string, any)            {}
+func (noStorage) Range(func(string, any) bool) {}
+
+// noLogger keeps gws from writing to standard error.
+type noLogger struct{}
+
+func (noLogger) Error(...any) {}

@@ -1,0 +1,173 @@
+package edge
+
+import (
+	"errors"
+	"os"
+
+	"github.com/lxzan/gws"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/catena-im/catena/pkg/refusal"
+	imv1 "github.com/catena-im/catena/proto/im/v1"
+)
+
+// keepSpare is the largest buffer, in bytes, that the flusher uses again.
+const keepSpare = 64 << 10
+
+// startFlush makes sure that a goroutine writes what waits. The lock is held.
+func (s *session) startFlush() {
+	if s.flushing || s.ended {
+		return
+	}
+	s.flushing = true
+	s.start(s.flush)
+}
+
+// errand is what the flusher does next.
+type errand struct {
+	chunk []byte   // frames to write
+	pong  []byte   // answer to a ping, nil: none
+	head  bool     // tell the client where the chain stands, since pushes were dropped
+	part  *parting // close the connection
+}
+
+// flush writes until nothing waits. It is the only writer of data frames, and there only while there is something.
+func (s *session) flush() {
+	var spare []byte
+	for {
+		do, more := s.next(spare)
+		spare = nil
+		switch {
+		case !more:
+			return
+		case do.part != nil:
+			_ = s.conn.WriteClose(do.part.code, nil)
+			return
+		case do.head:
+			s.edge.tellHead(s)
+			continue
+		}
+		if err := s.write(do); err != nil {
+			s.giveUp(err)
+			return
+		}
+		if cap(do.chunk) <= keepSpare {
+			spare = do.chunk
+		}
+	}
+}
+
+// next ends the errand before and takes the next one; false: there is none.
+func (s *session) next(spare []byte) (errand, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out.sent() {
+		s.signalPage()
+	}
+	switch {
+	case s.ended:
+		return errand{}, false
+	case len(s.out.waiting) > 0 || s.out.pong != nil:
+		do := errand{chunk: s.out.take(spare), pong: s.out.pong}
+		s.out.pong = nil
+		return do, true
+	case s.parting != nil: // stays flushing: nothing is written after the close frame
+		return errand{part: s.parting}, true
+	case s.out.gap && s.stage == joined:
+		s.out.gap = false
+		return errand{head: true}, true
+	}
+	s.flushing, s.out.waiting = false, nil
+	return errand{}, false
+}
+
+// giveUp ends a connection that could not be written to. The client is not told: half a frame may be on its way.
+func (s *session) giveUp(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.parting == nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		s.part(closeStale, nil)
+	}
+	s.link.abort()
+}
+
+func (s *session) write(do errand) error {
+	if do.pong != nil {
+		if err := s.conn.WritePong(do.pong); err != nil {
+			return err
+		}
+	}
+	cut, opcode := nextJoined, gws.OpcodeBinary
+	if s.json {
+		cut, opcode = nextSingle, gws.OpcodeText
+	}
+	for rest := do.chunk; len(rest) > 0; {
+		var message []byte
+		message, rest = cut(rest)
+		if err := s.conn.WriteMessage(opcode, message); err != nil {
+			return err
+		}
+		s.edge.metrics.sent.Inc()
+	}
+	return nil
+}
+
+// encode makes the frame's content as the session speaks it, and counts refusals.
+func (s *session) encode(f *imv1.ServerFrame) []byte {
+	if err := f.GetError(); err != nil {
+		s.edge.metrics.refused(err.GetCode())
+	}
+	return encodeFrame(s.json, f)
+}
+
+func encodeFrame(json bool, f *imv1.ServerFrame) []byte {
+	var frame []byte
+	var err error
+	if json {
+		frame, err = protojson.Marshal(f)
+	} else {
+		frame, err = proto.Marshal(f)
+	}
+	if err != nil { // a string of a peer is not UTF-8
+		return encodeFrame(json, errorFrame(f.GetId(), err))
+	}
+	return frame
+}
+
+func errorFrame(id uint64, err error) *imv1.ServerFrame {
+	return &imv1.ServerFrame{Id: id, Body: &imv1.ServerFrame_Error{Error: refusal.Of(err)}}
+}
+
+// lastWords is the WebSocket message that goes before a close frame with code: the error of a connection error. It is
+// called under the lock of gws, for close frames of gws's own too.
+func (s *session) lastWords(code uint16) []byte {
+	s.mu.Lock()
+	part := s.parting
+	s.mu.Unlock()
+	if part == nil {
+		part = s.readError(code)
+	}
+	if part == nil || part.error == nil {
+		return nil
+	}
+	content := s.encode(errorFrame(0, part.error))
+	if !s.json {
+		content = protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), content)
+	}
+	return webSocketFrame(s.json, content)
+}
+
+// readError explains a close frame that gws sends because of what it read.
+func (s *session) readError(code uint16) *parting {
+	switch code {
+	case closeTooLarge:
+		return &parting{error: refusal.New(imv1.ErrorCode_ERROR_CODE_FRAME_TOO_LARGE,
+			"the WebSocket message is larger than %d bytes; send less at once", s.edge.cfg.FrameBytes)}
+	case closeProtocolError, closeNotUTF8:
+		return &parting{error: refusal.New(imv1.ErrorCode_ERROR_CODE_MALFORMED_FRAME,
+			"the connection does not follow the WebSocket protocol (RFC 6455); use a WebSocket library")}
+	}
+	return nil
+}

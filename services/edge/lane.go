@@ -1,0 +1,210 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/catena-im/catena/pkg/im"
+	"github.com/catena-im/catena/pkg/refusal"
+	imv1 "github.com/catena-im/catena/proto/im/v1"
+)
+
+// What one published batch may hold.
+const (
+	maxBatchBytes    = 512 << 10
+	maxBatchCommands = 1024
+	maxBatchWeight   = 4000 // commands and the users that they name
+)
+
+type appendFunc func(ctx context.Context, id string, payload []byte) error
+
+// A lane takes commands to the stream of one partition, in the order in which they came. One publish is outstanding;
+// what comes meanwhile makes the next batch, so batches grow with the load and an idle lane adds no delay.
+type lane struct {
+	edge   *Edge
+	name   string // of the partition
+	wrap   func(commands []byte) []byte
+	append appendFunc
+	wake   chan struct{} // holds a token when there may be work
+
+	mu      sync.Mutex // guards the fields below
+	queue   []waiting
+	bytes   int    // of the queue
+	batches uint64 // published in this lane, for their ids
+	busy    bool   // a batch is outstanding
+}
+
+// waiting is a command that is not in the stream yet.
+type waiting struct {
+	session *session
+	request uint64
+	weight  int
+	data    []byte // the encoded command
+}
+
+func newLane(e *Edge, name string, wrap func([]byte) []byte, f appendFunc) *lane {
+	return &lane{edge: e, name: name, wrap: wrap, append: f, wake: make(chan struct{}, 1)}
+}
+
+// command passes a request that changes something on to the stream of its partition.
+func (s *session) command(f *imv1.ClientFrame) error {
+	w := waiting{session: s, request: f.GetId(), weight: 1}
+	var l *lane
+	var message proto.Message
+	if f.GetMarkRead() != nil {
+		c, err := userCommand(s.user, f)
+		if err != nil {
+			return err
+		}
+		c.Session = s.number
+		l, message = s.edge.user[im.Partition(s.user, len(s.edge.user))], c
+	} else {
+		c, err := command(s.user, f)
+		if err != nil {
+			return err
+		}
+		c.Session = s.number
+		l, message, w.weight = s.edge.conv[im.Partition(im.ConversationID(c.GetConversationId()), len(s.edge.conv))], c, weight(c)
+	}
+	var err error
+	if w.data, err = proto.Marshal(message); err != nil {
+		return fmt.Errorf("encode command: %w", err)
+	}
+	if err := s.begin(w.request); err != nil {
+		return err
+	}
+	if err := l.put(w); err != nil {
+		s.refuse(w.request, err)
+	}
+	return nil
+}
+
+// put queues a command, or refuses it when the lane is full.
+func (l *lane) put(w waiting) error {
+	l.mu.Lock()
+	full := len(l.queue) >= l.edge.cfg.LaneCommands || l.bytes+len(w.data) > l.edge.cfg.LaneBytes
+	if !full {
+		l.queue = append(l.queue, w)
+		l.bytes += len(w.data)
+	}
+	l.mu.Unlock()
+	if full {
+		return refusal.New(imv1.ErrorCode_ERROR_CODE_OVERLOADED,
+			"the server has more waiting for this conversation's partition than it takes on; send it again later").After(time.Second)
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// run publishes until ctx ends; what is queued then is answered as not carried out.
+func (l *lane) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			l.fail(l.takeAll())
+			return
+		case <-l.wake:
+		}
+		for batch := l.take(); len(batch) > 0; batch = l.take() {
+			l.publish(ctx, batch)
+		}
+	}
+}
+
+// publish takes one batch to the stream. When that fails, what waits behind it is refused too: it would wait as long
+// again for a partition that is away, and its senders ask again anyway.
+func (l *lane) publish(ctx context.Context, batch []waiting) {
+	l.edge.metrics.batch.Observe(float64(len(batch)))
+	ctx, cancel := context.WithTimeout(ctx, l.edge.cfg.AppendTimeout)
+	defer cancel()
+	err := l.append(ctx, l.nextID(), l.encode(batch))
+	if err == nil {
+		l.edge.metrics.appends.WithLabelValues("ok").Inc()
+		return
+	}
+	l.edge.metrics.appends.WithLabelValues("failed").Inc()
+	l.edge.log.Warn("append commands", "partition", l.name, "commands", len(batch), "err", err)
+	l.fail(batch)
+	l.fail(l.takeAll())
+}
+
+// nextID names the batch for the stream's dedupe: the edge's id is new at each start.
+func (l *lane) nextID() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.batches++
+	return fmt.Sprintf("%s.%s.%d", l.edge.id, l.name, l.batches)
+}
+
+func (l *lane) encode(batch []waiting) []byte {
+	size := 0
+	for _, w := range batch {
+		size += len(w.data) + 8
+	}
+	commands := make([]byte, 0, size+len(l.edge.id)+32)
+	commands = protowire.AppendString(protowire.AppendTag(commands, 1, protowire.BytesType), l.edge.id)
+	for _, w := range batch {
+		commands = protowire.AppendBytes(protowire.AppendTag(commands, 2, protowire.BytesType), w.data)
+	}
+	return l.wrap(commands)
+}
+
+// wrapCommands and wrapUserCommands make the payload of a lane's stream out of an encoded CommandBatch or
+// UserCommandBatch; in both, edge_id is field 1 and commands is field 2.
+func wrapCommands(commands []byte) []byte { return commands }
+
+func wrapUserCommands(commands []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), commands)
+}
+
+var errNotAppended = refusal.New(imv1.ErrorCode_ERROR_CODE_UNAVAILABLE,
+	"the server could not store the request in time, and it may or may not be carried out; send it again with the same client_message_id").After(time.Second)
+
+func (l *lane) fail(batch []waiting) {
+	for _, w := range batch {
+		w.session.refuse(w.request, errNotAppended)
+	}
+}
+
+// take removes the next batch from the queue and marks the lane busy, or idle when there is none.
+func (l *lane) take() []waiting {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, bytes, weight := 0, 0, 0
+	for n < len(l.queue) && n < maxBatchCommands {
+		w := l.queue[n]
+		if n > 0 && (bytes+len(w.data) > maxBatchBytes || weight+w.weight > maxBatchWeight) {
+			break
+		}
+		n, bytes, weight = n+1, bytes+len(w.data), weight+w.weight
+	}
+	batch := l.queue[:n:n]
+	l.queue, l.bytes = l.queue[n:], l.bytes-bytes
+	if len(l.queue) == 0 {
+		l.queue = nil
+	}
+	l.busy = n > 0
+	return batch
+}
+
+func (l *lane) takeAll() []waiting {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.queue
+	l.queue, l.bytes = nil, 0
+	return all
+}
+
+func (l *lane) idle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue) == 0 && !l.busy
+}

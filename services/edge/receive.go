@@ -1,0 +1,184 @@
+package edge
+
+import (
+	"errors"
+	"time"
+	"unicode/utf8"
+
+	"github.com/lxzan/gws"
+
+	"github.com/catena-im/catena/pkg/refusal"
+	imv1 "github.com/catena-im/catena/proto/im/v1"
+)
+
+// errDuplicateID is answered with id 0: under its own id it would be taken for the answer to the other request.
+var errDuplicateID = refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT,
+	"a request with the same id waits for its answer on this connection; give each request an id of its own")
+
+// handler brings the events of gws to the sessions. They come from the read loop of the connection.
+type handler struct{}
+
+func sessionOf(c *gws.Conn) *session { return c.NetConn().(*link).session }
+
+func (handler) OnOpen(*gws.Conn)         {}
+func (handler) OnClose(*gws.Conn, error) {}
+
+func (handler) OnPing(c *gws.Conn, payload []byte) {
+	s := sessionOf(c)
+	s.alive()
+	if !s.spend() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.parting == nil {
+		s.out.pong = append(make([]byte, 0, len(payload)), payload...)
+		s.startFlush()
+	}
+}
+
+func (handler) OnPong(c *gws.Conn, _ []byte) {
+	s := sessionOf(c)
+	s.alive()
+	s.spend()
+}
+
+func (handler) OnMessage(c *gws.Conn, m *gws.Message) {
+	defer m.Close()
+	s := sessionOf(c)
+	s.alive()
+	s.receive(m.Opcode == gws.OpcodeText, m.Bytes())
+}
+
+func (s *session) alive() { s.seen.Store(time.Now().UnixMilli()) }
+
+// receive takes one WebSocket message; data is not kept.
+func (s *session) receive(text bool, data []byte) {
+	switch {
+	case s.isParting():
+		return
+	case text && !s.json:
+		s.close(closeMalformed, refusal.New(imv1.ErrorCode_ERROR_CODE_MALFORMED_FRAME,
+			"a text message came in a binary session; send binary messages, or connect with the subprotocol %s", protocolJSON))
+		return
+	case !text && s.json:
+		s.close(closeMalformed, refusal.New(imv1.ErrorCode_ERROR_CODE_MALFORMED_FRAME,
+			"a binary message came in a JSON session; send text messages, or connect with the subprotocol %s", protocolBinary))
+		return
+	case text && !utf8.Valid(data): // RFC 6455 section 8.1 leaves no choice but to close
+		s.close(closeMalformed, refusal.New(imv1.ErrorCode_ERROR_CODE_MALFORMED_FRAME,
+			"the text message is not UTF-8; encode JSON as UTF-8"))
+		return
+	}
+	decode(s.json, data, s.take)
+}
+
+// take takes one frame: it is answered at once, or noted as pending and passed on.
+func (s *session) take(r received) {
+	if !s.spend() {
+		s.deny(r.id, s.tooFast())
+		return
+	}
+	if r.err == nil && r.id == 0 {
+		r.err = refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT, "the frame's id is 0 or missing; number your requests from 1")
+	}
+	if r.err != nil {
+		s.edge.metrics.received.WithLabelValues("undecodable").Inc()
+		s.deny(r.id, r.err)
+		return
+	}
+	if err := s.request(r.frame); err != nil {
+		s.deny(r.id, err)
+	}
+}
+
+// deny refuses a request that was not noted as pending.
+func (s *session) deny(id uint64, err error) {
+	if errors.Is(err, errDuplicateID) {
+		id = 0
+	}
+	s.tell(errorFrame(id, err))
+}
+
+// request carries out a decoded frame, or returns why not.
+func (s *session) request(f *imv1.ClientFrame) error {
+	kind, ok := kindOf(f)
+	s.edge.metrics.received.WithLabelValues(kind).Inc()
+	if !ok {
+		return refusal.New(imv1.ErrorCode_ERROR_CODE_UNKNOWN_TYPE,
+			"the frame asks for nothing that this server knows; set one of the members of im.v1.ClientFrame.body")
+	}
+	if c := f.GetConnect(); c != nil {
+		return s.connect(f.GetId(), c)
+	}
+	if !s.authenticated {
+		return refusal.New(imv1.ErrorCode_ERROR_CODE_UNAUTHENTICATED, "the connection is not authenticated; send Connect first")
+	}
+	if f.GetPing() != nil {
+		s.tell(&imv1.ServerFrame{Id: f.GetId(), Body: &imv1.ServerFrame_Pong{Pong: &imv1.Pong{ServerTimeMs: time.Now().UnixMilli()}}})
+		return nil
+	}
+	if s.edge.draining.Load() {
+		return refusal.New(imv1.ErrorCode_ERROR_CODE_GOING_AWAY, "this server is stopping; connect again and send the request there")
+	}
+	switch kind {
+	case "pull_conversation", "pull_user", "list_conversations", "get_conversation":
+		return s.pull(f)
+	}
+	return s.command(f)
+}
+
+// kindOf names the request of a frame as the proto does.
+func kindOf(f *imv1.ClientFrame) (string, bool) {
+	m := f.ProtoReflect()
+	set := m.WhichOneof(m.Descriptor().Oneofs().ByName("body"))
+	if set == nil {
+		return "unknown", false
+	}
+	return string(set.Name()), true
+}
+
+// spend takes a token for a frame; false: there is none. A client that goes on far beyond its rate is cut off.
+func (s *session) spend() bool {
+	switch s.budget.take(time.Now(), s.edge.cfg.FrameRate, s.edge.cfg.FrameBurst) {
+	case within:
+		return true
+	case flooding:
+		s.close(closeFlood, refusal.New(imv1.ErrorCode_ERROR_CODE_RATE_LIMITED,
+			"the connection sent far more than %d frames a second; connect again and keep below", s.edge.cfg.FrameRate))
+	}
+	return false
+}
+
+func (s *session) tooFast() *refusal.Refusal {
+	return refusal.New(imv1.ErrorCode_ERROR_CODE_RATE_LIMITED,
+		"the connection sends more than %d frames a second; slow down and send this one again", s.edge.cfg.FrameRate).After(time.Second)
+}
+
+// bucket is a token bucket: a burst of frames at once, then a rate. It may be overdrawn by another burst.
+type bucket struct {
+	spent float64 // tokens missing from a full bucket
+	at    time.Time
+}
+
+type spending uint8
+
+const (
+	within   spending = iota // there was a token
+	above                    // there was none
+	flooding                 // the bucket is overdrawn
+)
+
+func (b *bucket) take(now time.Time, rate, burst int) spending {
+	b.spent = max(0, b.spent-now.Sub(b.at).Seconds()*float64(rate))
+	b.at = now
+	switch {
+	case b.spent+1 > 2*float64(burst):
+		return flooding
+	case b.spent+1 > float64(burst):
+		b.spent++
+		return above
+	}
+	b.spent++
+	return within
+}
