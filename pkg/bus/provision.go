@@ -1,0 +1,209 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	formatVersion   = 1
+	layoutKey       = "layout" // in im_cluster
+	consumerAckWait = time.Hour
+)
+
+// Report names what Provision made or changed; both are empty when everything was as it should be.
+type Report struct {
+	Created, Updated []string
+}
+
+// record is what im_cluster holds under layoutKey.
+type record struct {
+	Format         int    `json:"format"`
+	Cell           string `json:"cell"`
+	ConvPartitions int    `json:"conv_partitions"`
+	UserPartitions int    `json:"user_partitions"`
+}
+
+// Provision makes the cell's streams, consumers and buckets, or brings those that are there to l. It may be repeated,
+// also after it was broken off. ErrMismatch when the cluster was provisioned with other partition counts or for another
+// cell; nothing is changed then.
+func (b *Bus) Provision(ctx context.Context, l Layout) (Report, error) {
+	l = l.withDefaults()
+	var report Report
+	if err := l.validate(); err != nil {
+		return report, err
+	}
+	if err := b.provisionRecord(ctx, l, &report); err != nil {
+		return report, fmt.Errorf("provision %s: %w", ClusterBucket, err)
+	}
+	owners := jetstream.KeyValueConfig{Bucket: OwnersBucket, Description: "ownership leases", Replicas: l.Replicas,
+		History: 1, LimitMarkerTTL: markerTTL}
+	if _, err := b.provisionBucket(ctx, owners, &report); err != nil {
+		return report, fmt.Errorf("provision %s: %w", OwnersBucket, err)
+	}
+	for _, p := range l.Partitions() {
+		if err := b.provisionPartition(ctx, p, l, &report); err != nil {
+			return report, fmt.Errorf("provision %s: %w", p.Stream(), err)
+		}
+	}
+	return report, nil
+}
+
+// Verify compares what the cluster was provisioned for with the counts of l and the cell of b. ErrNoStream when it was
+// not provisioned at all, ErrMismatch when it was provisioned for something else.
+func (b *Bus) Verify(ctx context.Context, l Layout) error {
+	ctx, cancel := b.bounded(ctx, apiTimeout)
+	defer cancel()
+	kv, err := b.js.KeyValue(ctx, ClusterBucket)
+	if err != nil {
+		return fmt.Errorf("verify %s: %w", ClusterBucket, apiError(ctx, err))
+	}
+	if err := b.compareRecord(ctx, kv, l.withDefaults()); err != nil {
+		return fmt.Errorf("verify %s: %w", ClusterBucket, err)
+	}
+	return nil
+}
+
+// provisionRecord writes the record or compares the one that is there, before anything depends on it.
+func (b *Bus) provisionRecord(ctx context.Context, l Layout, report *Report) error {
+	kv, err := b.provisionBucket(ctx, jetstream.KeyValueConfig{Bucket: ClusterBucket,
+		Description: "what the cluster was provisioned for", Replicas: l.Replicas}, report)
+	if err != nil {
+		return err
+	}
+	value, err := json.Marshal(record{formatVersion, b.cell, l.ConvPartitions, l.UserPartitions})
+	if err != nil {
+		return err
+	}
+	_, err = kv.Create(ctx, layoutKey, value)
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		return b.compareRecord(ctx, kv, l)
+	}
+	return err
+}
+
+func (b *Bus) compareRecord(ctx context.Context, kv jetstream.KeyValue, l Layout) error {
+	entry, err := kv.Get(ctx, layoutKey)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return fmt.Errorf("%w: %s holds no %q", ErrNoStream, ClusterBucket, layoutKey)
+	}
+	if err != nil {
+		return apiError(ctx, err)
+	}
+	var r record
+	if err := json.Unmarshal(entry.Value(), &r); err != nil {
+		return fmt.Errorf("decode %q: %w", layoutKey, err)
+	}
+	switch {
+	case r.Format != formatVersion:
+		return fmt.Errorf("%w: this program speaks format %d, the cluster was provisioned with format %d; "+
+			"run the version of the program that fits", ErrMismatch, formatVersion, r.Format)
+	case r.Cell != b.cell:
+		return fmt.Errorf("%w: configured for cell %q, the cluster was provisioned for cell %q; configure %[3]q, or the servers of %[2]q",
+			ErrMismatch, b.cell, r.Cell)
+	case r.ConvPartitions != l.ConvPartitions:
+		return fmt.Errorf("%w: configured for %d conversation partitions, the cluster was provisioned with %d; "+
+			"the number is fixed from then on: configure %[3]d, or provision a new cluster", ErrMismatch, l.ConvPartitions, r.ConvPartitions)
+	case r.UserPartitions != l.UserPartitions:
+		return fmt.Errorf("%w: configured for %d user partitions, the cluster was provisioned with %d; "+
+			"the number is fixed from then on: configure %[3]d, or provision a new cluster", ErrMismatch, l.UserPartitions, r.UserPartitions)
+	}
+	return nil
+}
+
+func (b *Bus) provisionBucket(ctx context.Context, want jetstream.KeyValueConfig, report *Report) (jetstream.KeyValue, error) {
+	kv, err := b.js.KeyValue(ctx, want.Bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		report.Created = append(report.Created, want.Bucket)
+		return b.js.CreateKeyValue(ctx, want)
+	}
+	if err != nil {
+		return nil, err
+	}
+	status, err := kv.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	have := status.Config()
+	if max(have.Replicas, 1) == want.Replicas && have.LimitMarkerTTL == want.LimitMarkerTTL {
+		return kv, nil
+	}
+	have.Replicas, have.LimitMarkerTTL = want.Replicas, want.LimitMarkerTTL
+	report.Updated = append(report.Updated, want.Bucket)
+	return b.js.UpdateKeyValue(ctx, have)
+}
+
+func (b *Bus) provisionPartition(ctx context.Context, p Partition, l Layout, report *Report) error {
+	stream, err := b.js.Stream(ctx, p.Stream())
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		report.Created = append(report.Created, p.Stream())
+		stream, err = b.js.CreateStream(ctx, b.streamConfig(jetstream.StreamConfig{}, p, l))
+	case err == nil:
+		have := stream.CachedInfo().Config
+		if want := b.streamConfig(have, p, l); !reflect.DeepEqual(have, want) {
+			report.Updated = append(report.Updated, p.Stream())
+			stream, err = b.js.UpdateStream(ctx, want)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return provisionConsumer(ctx, stream, p, l, report)
+}
+
+// streamConfig puts what the design asks for into c and leaves the rest, such as a placement, as it is.
+func (b *Bus) streamConfig(c jetstream.StreamConfig, p Partition, l Layout) jetstream.StreamConfig {
+	c.Name = p.Stream()
+	c.Subjects = []string{b.streamSubject(p)}
+	c.Retention = jetstream.LimitsPolicy
+	c.Storage = jetstream.FileStorage
+	c.Discard = jetstream.DiscardNew // the other policy would drop what nobody has read yet
+	c.Replicas = l.Replicas
+	c.MaxBytes = l.StreamMaxBytes
+	c.MaxAge = l.MaxAge
+	c.MaxMsgSize = maxMessage
+	c.Duplicates = l.DuplicateWindow
+	c.AllowDirect = true
+	c.DenyDelete = true // of single messages, which would be gaps to a reader; purging the beginning stays allowed
+	return c
+}
+
+func provisionConsumer(ctx context.Context, stream jetstream.Stream, p Partition, l Layout, report *Report) error {
+	name := p.Stream() + " > " + Consumer
+	consumer, err := stream.Consumer(ctx, Consumer)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		report.Created = append(report.Created, name)
+		_, err = stream.CreateConsumer(ctx, consumerConfig(jetstream.ConsumerConfig{}, l))
+	case err == nil:
+		have := consumer.CachedInfo().Config
+		if want := consumerConfig(have, l); !reflect.DeepEqual(have, want) {
+			report.Updated = append(report.Updated, name)
+			_, err = stream.UpdateConsumer(ctx, want)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("consumer %s: %w", Consumer, err)
+	}
+	return nil
+}
+
+// consumerConfig asks for a consumer that only counts: readers take their position from the store and reset it, so
+// nothing may be sent again by itself or held back until an acknowledgement.
+func consumerConfig(c jetstream.ConsumerConfig, l Layout) jetstream.ConsumerConfig {
+	c.Durable = Consumer
+	c.AckPolicy = jetstream.AckAllPolicy
+	c.AckWait = consumerAckWait
+	c.MaxDeliver = -1
+	c.MaxAckPending = -1
+	c.DeliverPolicy = jetstream.DeliverAllPolicy
+	c.Replicas = l.Replicas
+	return c
+}
