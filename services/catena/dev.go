@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/catena-im/catena/pkg/conf"
+	"github.com/catena-im/catena/pkg/im"
+	"github.com/catena-im/catena/services/edge/token"
+)
+
+func devCommand() *cobra.Command {
+	cfg := DefaultConfig()
+	var file string
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "run the whole server in this process, on an embedded NATS server and Pebble",
+		Long: "Run the whole server in this process, on an embedded NATS server and Pebble. Nothing has to be configured or\n" +
+			"installed. All data is kept in one folder; stop with Ctrl-C and start again to go on.",
+		Example: "  catena dev\n  catena dev --data /tmp/try --listen 127.0.0.1:0 --nats-listen 127.0.0.1:0",
+		Args:    cobra.NoArgs,
+	}
+	cmd.Flags().StringVar(&file, "config", "", "configuration file (see: catena config)")
+	bindErr := conf.Bind(cmd.Flags(), &cfg)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if bindErr != nil {
+			return bindErr
+		}
+		if err := conf.Load(&cfg, conf.Sources{File: file, Env: os.Environ(), Flags: cmd.Flags()}); err != nil {
+			return err
+		}
+		return runDev(cmd.Context(), cfg, cmd.OutOrStdout(), newLogger(cfg.Log, cmd.ErrOrStderr()))
+	}
+	return cmd
+}
+
+func newLogger(cfg LogConfig, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
+		level = slog.LevelInfo // the configuration admits known levels only
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if cfg.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+func runDev(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) (err error) {
+	n, err := newNode(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	if cfg.Durability == "interval" {
+		log.Warn("durability is interval: a power loss may take the last second of acknowledged messages")
+	}
+	defer func() { err = errors.Join(err, RemoveRunFile(cfg.Data)) }()
+	return n.run(ctx, func() {
+		r := RunFile{PID: os.Getpid(), WSURL: n.wsURL(), NATSURL: n.server.ClientURL(), Started: time.Now().UTC()}
+		if err := WriteRunFile(cfg.Data, r); err != nil {
+			log.Error("run file not written; give the client commands --url", "err", err)
+		}
+		n.greet(out, r)
+	})
+}
+
+// greet says where the server is and what to try.
+func (n *node) greet(out io.Writer, r RunFile) {
+	data := ""
+	if n.cfg.Data != defaultData {
+		data = " --data " + n.cfg.Data
+	}
+	fmt.Fprintf(out, "\nCatena is ready.\n\n  WebSocket  %s\n  NATS       %s\n  metrics    http://%s/metrics\n  data       %s\n\n",
+		r.WSURL, r.NATSURL, reachable(n.admin.Addr()), n.cfg.Data)
+	if len(n.cfg.Auth.Keys) == 0 {
+		for _, user := range []string{"alice", "bob"} {
+			fmt.Fprintf(out, "  token for %-5s  %s\n", user, n.token(user))
+		}
+	}
+	fmt.Fprintf(out, "\nTry, each in a terminal of its own:\n\n  catena chat alice%[1]s\n  catena chat bob%[1]s\n  catena send alice bob \"hello\"%[1]s\n  catena pull bob --user-chain%[1]s\n\n"+
+		"(catena is: go run ./services/catena)\nStop with Ctrl-C.\n\n", data)
+}
+
+// token is a development token for user, good for a day.
+func (n *node) token(user string) string {
+	key, err := LoadKey(n.cfg.Data)
+	if err != nil {
+		return err.Error()
+	}
+	t, err := token.Issue(key, n.cfg.Auth.Audience, token.Claims{User: im.UserID(user), Expires: time.Now().Add(24 * time.Hour)})
+	if err != nil {
+		return err.Error()
+	}
+	return t
+}
