@@ -16,18 +16,23 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// Config says where and how the server runs.
+// DefaultListen is where the server listens when the configuration says nothing.
+const DefaultListen = "127.0.0.1:7422"
+
+// Config says where and how the server runs. Dir is required.
 type Config struct {
-	Dir    string // data folder; the server keeps to nats/ and server.lock in it
-	Listen string // host:port for NATS clients such as the nats command; port 0 takes a free one
-	Fsync  bool   // sync the streams before a publish is acknowledged; else within a second
+	Dir string // data folder, made when missing; the server keeps to nats/ and server.lock in it
+	// Listen is host:port for NATS clients such as the nats command; default DefaultListen. Port 0 takes a free one. The
+	// server asks nobody for a password, so the host must be this machine.
+	Listen string
+	Fsync  bool // sync the streams before a publish is acknowledged; else within a second
 }
 
 const (
 	maxPayload   = 1 << 20
 	maxMemory    = 256 << 20 // of memory streams, of which Catena has none
 	syncInterval = time.Second
-	readyWithin  = 30 * time.Second // recovering large streams after a kill takes a while
+	readyWithin  = 5 * time.Second // to listen, once the streams are recovered
 )
 
 // Server is the embedded NATS server.
@@ -36,7 +41,8 @@ type Server struct {
 	lock *folderLock
 }
 
-// New locks the folder and starts the server; it is ready for connections when New returns.
+// New locks the folder, recovers the streams in it and listens; the server is ready for connections when New returns.
+// ErrInUse when another server has the folder, syscall.EADDRINUSE when something else has the port.
 func New(cfg Config, log *slog.Logger) (*Server, error) {
 	o, err := options(cfg)
 	if err != nil {
@@ -58,29 +64,46 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 }
 
 func options(cfg Config) (*server.Options, error) {
-	host, text, err := net.SplitHostPort(cfg.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("nats.listen %q is not host:port: %w", cfg.Listen, err)
+	if cfg.Dir == "" {
+		return nil, errors.New("the data folder has no name")
 	}
-	port, err := strconv.ParseUint(text, 10, 16)
-	if err != nil {
-		return nil, fmt.Errorf("nats.listen %q: the port is not a number from 0 to 65535", cfg.Listen)
+	if cfg.Listen == "" {
+		cfg.Listen = DefaultListen
 	}
-	o := &server.Options{
-		ServerName: "embedded", Host: host, Port: int(port), NoSigs: true, MaxPayload: maxPayload,
+	host, port, err := splitListen(cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("nats.listen %q: %w", cfg.Listen, err)
+	}
+	return &server.Options{
+		ServerName: "embedded", Host: host, Port: port, NoSigs: true, MaxPayload: maxPayload,
 		JetStream: true, StoreDir: filepath.Join(cfg.Dir, "nats"), JetStreamMaxMemory: maxMemory,
 		// Streams reserve their bound; whether the disk has that much is the disk's matter, not the account's.
 		JetStreamMaxStore: 1 << 50,
 		SyncAlways:        cfg.Fsync, SyncInterval: syncInterval,
+	}, nil
+}
+
+// splitListen takes host:port apart; port 0 becomes what the server takes for one.
+func splitListen(listen string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", 0, fmt.Errorf("it is not host:port: %w", err)
 	}
-	if port == 0 {
-		o.Port = server.RANDOM_PORT
+	number, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return "", 0, errors.New("the port is not a number from 0 to 65535")
 	}
-	return o, nil
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return "", 0, errors.New("the embedded server asks nobody for a password, so it listens on this machine only; give 127.0.0.1")
+	}
+	if number == 0 {
+		return host, server.RANDOM_PORT, nil
+	}
+	return host, int(number), nil
 }
 
 func (s *Server) start(o *server.Options, log *slog.Logger) error {
-	// The server would end the process where it cannot listen; asking first turns that into an error.
+	// Recovering the streams may take long, so whether the port is free is asked first.
 	if o.Port != server.RANDOM_PORT {
 		l, err := net.Listen("tcp", net.JoinHostPort(o.Host, strconv.Itoa(o.Port)))
 		if err != nil {
@@ -94,11 +117,15 @@ func (s *Server) start(o *server.Options, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("embedded nats server: %w", err)
 	}
-	n.SetLoggerV2(&logger{log: log}, false, false, false)
+	to := newLogger(log)
+	n.SetLoggerV2(to, false, false, false)
 	s.nats = n
-	go n.Start() // returns once it listens
+	n.Start() // returns when it listens, or where it would have ended a process of its own
+	if why := to.started(); why != "" {
+		return fmt.Errorf("embedded nats server: %s", why)
+	}
 	if !n.ReadyForConnections(readyWithin) {
-		return errors.New("embedded nats server: not ready; see the log for the reason")
+		return errors.New("embedded nats server: not ready for connections")
 	}
 	return nil
 }
@@ -109,7 +136,8 @@ func (s *Server) InProcessConn() (net.Conn, error) { return s.nats.InProcessConn
 // ClientURL is where NATS clients on this machine connect.
 func (s *Server) ClientURL() string { return s.nats.ClientURL() }
 
-// Close stops the server, waits until it is gone and frees the folder. Its clients must have gone before.
+// Close stops the server, waits until it is gone and frees the folder. Its clients must have gone before. Close twice is
+// fine.
 func (s *Server) Close() {
 	if s.nats != nil {
 		s.nats.Shutdown()

@@ -1,5 +1,3 @@
-//go:build unix
-
 package embed
 
 import (
@@ -10,13 +8,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
-// ErrInUse: another process uses the data folder.
+// ErrInUse: another server, in this process or another, has the data folder.
 var ErrInUse = errors.New("data folder is in use")
 
-// folderLock is held while a process uses a data folder; the operating system frees it when the process ends, however.
+var errHeld = errors.New("lock is held")
+
+// folderLock is held while a server uses a data folder; the operating system frees it when the process ends, however.
 type folderLock struct{ file *os.File }
 
 func lockFolder(dir string) (*folderLock, error) {
@@ -25,22 +24,28 @@ func lockFolder(dir string) (*folderLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := tryLock(f); err != nil {
 		defer f.Close()
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock data folder: %w", err)
+		if !errors.Is(err, errHeld) {
+			return nil, fmt.Errorf("lock data folder %s: %w", dir, err)
 		}
 		return nil, fmt.Errorf("%w: a server%s works on %s; stop it, or give this one a folder of its own with --data",
 			ErrInUse, holder(f), dir)
 	}
-	if err := f.Truncate(0); err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-		if err == nil {
-			return &folderLock{f}, nil
-		}
+	if err := sign(f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	f.Close()
-	return nil, fmt.Errorf("data folder: %s cannot be written", path)
+	return &folderLock{f}, nil
+}
+
+// sign writes who holds the lock, for those who are refused.
+func sign(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
 }
 
 // holder names the process that holds the lock, as far as it said so.
