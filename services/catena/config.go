@@ -1,0 +1,160 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/catena-im/catena/pkg/conf"
+	"github.com/catena-im/catena/services/edge/token"
+)
+
+// Config is the configuration of the server: of `catena dev`, which runs all roles in one process.
+type Config struct {
+	Data       string `conf:"data" doc:"Folder that holds everything this node keeps; only one server may use it at a time."`
+	Listen     string `conf:"listen" doc:"Address for clients, host:port: WebSocket on /ws; port 0 takes a free one."`
+	Durability string `conf:"durability" doc:"When an acknowledged message is safe from power loss: fsync at once, interval within a second (faster)." oneof:"fsync interval"`
+	Cell       string `conf:"cell" doc:"Name of the region, one token in every subject; fixed when the data folder is created."`
+	Node       string `conf:"node" doc:"Name of this node in logs and leases, kept over restarts: letters, digits, - and _."`
+
+	Admin      AdminConfig      `conf:"admin" doc:"Probes and metrics."`
+	Log        LogConfig        `conf:"log" doc:"What is logged, to standard error."`
+	NATS       NATSConfig       `conf:"nats" doc:"The embedded NATS server."`
+	Partitions PartitionsConfig `conf:"partitions" doc:"Units of order and ownership; fixed when the data folder is created."`
+	Stream     StreamConfig     `conf:"stream" doc:"Bounds of each partition's stream."`
+	Auth       AuthConfig       `conf:"auth" doc:"Which tokens clients may connect with."`
+	Limits     LimitsConfig     `conf:"limits" doc:"What one client may take."`
+}
+
+// LogConfig says what is logged.
+type LogConfig struct {
+	Level  string `conf:"level" doc:"Least important level that is logged." oneof:"debug info warn error"`
+	Format string `conf:"format" doc:"Form of a log line." oneof:"text json"`
+}
+
+// AdminConfig is the port for operators.
+type AdminConfig struct {
+	Listen string `conf:"listen" doc:"Address of /healthz, /readyz and /metrics, host:port; port 0 takes a free one. It asks for no password: keep it off the internet."`
+}
+
+// NATSConfig is the embedded NATS server.
+type NATSConfig struct {
+	Listen string `conf:"listen" doc:"Address for NATS clients such as the nats command, host:port; port 0 takes a free one. It asks for no password: keep it on loopback."`
+}
+
+// PartitionsConfig counts partitions.
+type PartitionsConfig struct {
+	Conv int `conf:"conv" doc:"Number of conversation partitions." min:"1" max:"1000"`
+	User int `conf:"user" doc:"Number of user partitions." min:"1" max:"1000"`
+}
+
+// StreamConfig bounds the streams.
+type StreamConfig struct {
+	MaxBytes        conf.Bytes    `conf:"max_bytes" doc:"Most bytes that one partition's stream keeps; at the bound new commands are refused as retryable." min:"1MiB"`
+	MaxAge          time.Duration `conf:"max_age" doc:"How long a stream keeps what was handled already; the chains are kept in the store." min:"1h"`
+	DuplicateWindow time.Duration `conf:"duplicate_window" doc:"How long a stream recognises a batch that is published again." min:"1s"`
+}
+
+// AuthConfig says which tokens are accepted.
+type AuthConfig struct {
+	Audience string    `conf:"audience" doc:"Audience (aud) that a token must name."`
+	Keys     []AuthKey `conf:"keys" doc:"Keys that sign tokens, [{id: …, algorithm: …, key: …}]; empty makes one for development in the data folder (auth.key)." secret:"true"`
+}
+
+// AuthKey is one key that tokens may be signed with. Exactly one of Key and File is given.
+type AuthKey struct {
+	ID        string `conf:"id" doc:"Name of the key, the kid of its tokens."`
+	Algorithm string `conf:"algorithm" doc:"How its tokens are signed." oneof:"HS256 EdDSA"`
+	Key       string `conf:"key" doc:"HS256: the secret, at least 32 bytes of text; EdDSA: the public key, PEM or base64." secret:"true"`
+	File      string `conf:"file" doc:"File that holds the key instead, without blanks around it."`
+}
+
+// LimitsConfig bounds one client.
+type LimitsConfig struct {
+	Connections int        `conf:"connections" doc:"Most connections at once; more are refused." min:"1"`
+	FrameRate   int        `conf:"frame_rate" doc:"Frames per second that one connection may send for long." min:"1"`
+	FrameBurst  int        `conf:"frame_burst" doc:"Frames that one connection may send at once." min:"1"`
+	QueueBytes  conf.Bytes `conf:"queue_bytes" doc:"Bytes that may wait for a client to read them; beyond, pushes are dropped and the client pulls." min:"4KiB"`
+}
+
+// DefaultConfig is what holds where nothing is configured. It serves on loopback only.
+func DefaultConfig() Config {
+	return Config{
+		Data:       defaultData,
+		Listen:     "127.0.0.1:7300",
+		Durability: "fsync",
+		Cell:       "local",
+		Node:       "dev",
+		Admin:      AdminConfig{Listen: "127.0.0.1:7301"},
+		Log:        LogConfig{Level: "info", Format: "text"},
+		NATS:       NATSConfig{Listen: "127.0.0.1:7422"},
+		Partitions: PartitionsConfig{Conv: 4, User: 4},
+		Stream:     StreamConfig{MaxBytes: 1 << 30, MaxAge: 72 * time.Hour, DuplicateWindow: time.Minute},
+		Auth:       AuthConfig{Audience: token.DefaultAudience},
+		Limits:     LimitsConfig{Connections: 100_000, FrameRate: 500, FrameBurst: 1000, QueueBytes: 256 << 10},
+	}
+}
+
+const defaultData = "./.catena"
+
+// Validate checks what the tags cannot say.
+func (c *Config) Validate() error {
+	for key, address := range map[string]string{"listen": c.Listen, "nats.listen": c.NATS.Listen, "admin.listen": c.Admin.Listen} {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return conf.Wrong(key, address, "is not host:port, such as 127.0.0.1:7300")
+		}
+	}
+	switch {
+	case c.Data == "":
+		return conf.Wrong("data", c.Data, "is empty; name a folder, such as %s", defaultData)
+	case c.Cell == "" || strings.ContainsAny(c.Cell, ".*> \t"):
+		return conf.Wrong("cell", c.Cell, "is not one token; use letters, digits, - and _")
+	case c.Auth.Audience == "":
+		return conf.Wrong("auth.audience", c.Auth.Audience, "is empty; name one, such as %s", token.DefaultAudience)
+	case c.Stream.DuplicateWindow > c.Stream.MaxAge:
+		return conf.Wrong("stream.duplicate_window", c.Stream.DuplicateWindow, "is above stream.max_age (%v)", c.Stream.MaxAge)
+	}
+	for i, k := range c.Auth.Keys {
+		if (k.Key == "") == (k.File == "") {
+			return fmt.Errorf("auth.keys[%d] (%s): give either key or file", i, k.ID)
+		}
+	}
+	return nil
+}
+
+// TokenKeys are the configured keys, or the development key of the data folder, which is made when it is not there.
+func (c *Config) TokenKeys() ([]token.Key, error) {
+	if len(c.Auth.Keys) == 0 {
+		k, err := LoadOrCreateKey(c.Data)
+		return []token.Key{k}, err
+	}
+	keys := make([]token.Key, len(c.Auth.Keys))
+	for i, k := range c.Auth.Keys {
+		var err error
+		if keys[i], err = k.load(); err != nil {
+			return nil, fmt.Errorf("auth.keys[%d] (%s): %w", i, k.ID, err)
+		}
+	}
+	return keys, nil
+}
+
+func (k AuthKey) load() (token.Key, error) {
+	text := k.Key
+	if k.File != "" {
+		content, err := os.ReadFile(k.File)
+		if err != nil {
+			return token.Key{}, err
+		}
+		text = strings.TrimSpace(string(content))
+	}
+	out := token.Key{ID: k.ID, Algorithm: k.Algorithm}
+	if k.Algorithm == token.HS256 {
+		out.Secret = []byte(text)
+		return out, nil
+	}
+	var err error
+	out.PublicKey, err = token.ParsePublicKey(text)
+	return out, err
+}
