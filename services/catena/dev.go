@@ -33,7 +33,7 @@ func devCommand() *cobra.Command {
 		if bindErr != nil {
 			return bindErr
 		}
-		if err := conf.Load(&cfg, conf.Sources{File: file, Env: os.Environ(), Flags: cmd.Flags()}); err != nil {
+		if err := conf.Load(&cfg, conf.Sources{File: file, Env: os.Environ(), Other: clientEnv, Flags: cmd.Flags()}); err != nil {
 			return err
 		}
 		return runDev(cmd.Context(), cfg, cmd.OutOrStdout(), newLogger(cfg.Log, cmd.ErrOrStderr()))

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "catena",
+		Short: "an instant-messaging cluster, and its tools",
+		Example: "  catena dev                             # a server in this terminal, its data in ./.catena\n" +
+			"  catena chat alice                      # in a second terminal\n" +
+			"  catena chat bob                        # in a third\n" +
+			"  catena send alice bob 'hello, bob'\n" +
+			"  catena pull bob --user-chain",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w\nsee: %s --help", err, cmd.CommandPath())}
+	})
+	root.AddGroup(
+		&cobra.Group{ID: serverGroup, Title: "Server:"},
+		&cobra.Group{ID: clientGroup, Title: "Client:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(serverGroup, devCommand(), configCommand())
+	add(clientGroup, tokenCommand(), chatCommand(), sendCommand(), listCommand(), pullCommand(), groupCommand())
+	return root
+}
+
+const (
+	serverGroup = "server"
+	clientGroup = "client"
+)
+
+// between is cobra.RangeArgs with an error that shows how the command is used; most < 0 means any number.
+func between(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= least && (most < 0 || len(args) <= most) {
+			return nil
+		}
+		return usageError{fmt.Errorf("%s takes %s, not %d\nusage: %s\nsee: %s --help",
+			cmd.CommandPath(), arguments(least, most), len(args), cmd.UseLine(), cmd.CommandPath())}
+	}
+}
+
+func arguments(least, most int) string {
+	switch {
+	case most < 0:
+		return fmt.Sprintf("at least %d arguments", least)
+	case least == most:
+		return fmt.Sprintf("%d arguments", least)
+	}
+	return fmt.Sprintf("%d to %d arguments", least, most)
+}
