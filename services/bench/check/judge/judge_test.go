@@ -343,6 +343,7 @@ func TestDecideFindsBreaches(t *testing.T) {
 			s.Lists = append(s.Lists, ListView{"bob", "d2", []*imv1.ConversationSummary{other, s.summary("bob", group)}})
 		}, Counts{ReadDrift: 1}},
 		{"read position fell as the list went on", func(s *scene) { s.Reads[0].Index, s.Reads[1].Index = 2, 1 }, Counts{ReadDrift: 1}},
+		{"device was not told a read position", func(s *scene) { s.device("ann").Reads = map[string]uint64{pair: 2} }, Counts{ReadDrift: 1}},
 		{"list forgets a conversation", func(s *scene) { s.Lists[1].Summaries = s.Lists[1].Summaries[:1] }, Counts{ListDrift: 1}},
 		{"list calls who left a member", func(s *scene) { s.summary("ann", group).Member = true }, Counts{ListDrift: 1}},
 		{"list shows an old last message", func(s *scene) { s.summary("bob", pair).LastMessage = s.chains[pair][0] }, Counts{ListDrift: 1}},

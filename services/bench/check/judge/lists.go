@@ -33,9 +33,23 @@ func (t *trial) judgeLists() {
 				t.breach(ReadDrift, where)
 			}
 			positions[key] = s.GetReadIndex()
+			if reads := t.reads(view); reads != nil && reads[s.GetConversationId()] != s.GetReadIndex() {
+				where.Index, where.What = s.GetReadIndex(), fmt.Sprintf("the device was told the read position %d", reads[s.GetConversationId()])
+				t.breach(ReadDrift, where)
+			}
 		}
 		t.judgeListed(view, listed)
 	}
+}
+
+// reads are the read positions that the device of view was told.
+func (t *trial) reads(view *ListView) map[string]uint64 {
+	for i := range t.Devices {
+		if d := &t.Devices[i]; d.User == view.User && d.Device == view.Device {
+			return d.Reads
+		}
+	}
+	return nil
 }
 
 // judgeListed reports conversations that ought to be in the list.

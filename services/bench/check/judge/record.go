@@ -129,6 +129,7 @@ type UserView struct {
 type DeviceView struct {
 	User, Device string
 	Applied      []*imv1.UserEntry // in the order of the events
+	Reads        map[string]uint64 // the read positions it was told, by conversation; nil when that was not watched
 }
 
 // ListView is the conversation list as one device got it.

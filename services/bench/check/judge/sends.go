@@ -33,7 +33,7 @@ func (s *Send) at(index uint64, format string, args ...any) Violation {
 func (t *trial) judgeSend(s *Send, c *chain) {
 	place := c.find(s.User, s.ClientMessageID)
 	t.judgeRepeats(s)
-	if s.Refusal != nil && (place != 0 || len(s.Answers) > 0) {
+	if taken := len(s.Answers) > 0 || s.Device != "" && place != 0; s.Refusal != nil && taken {
 		t.breach(ChangedAnswers, s.at(place, "refused with %s although the message was taken", s.Refusal.GetCode()))
 	}
 	if place == 0 {
