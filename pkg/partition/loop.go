@@ -29,10 +29,13 @@ type loop struct {
 	start  func(ctx context.Context, part bus.Partition, epoch uint64) (Processor, error)
 	log    *slog.Logger
 	meter  *meter
+	// caughtUp is told once that everything is applied that the stream held at the take-over; nil afterwards.
+	caughtUp func(bus.Partition)
 
 	proc    Processor
 	fence   *fence
 	read    uint64  // last sequence handed to proc
+	behind  uint64  // last sequence of the stream at the take-over
 	emitted uint64  // last sequence whose emission has returned
 	flight  *flight // the emission under way, nil when there is none
 	trimmed time.Time
@@ -89,10 +92,14 @@ func (l *loop) takeOver(ctx context.Context, key []byte) error {
 	next.Worker = l.worker
 	next.StreamCreatedNs = st.Created.UnixNano()
 	next.Nonce = rand.Uint64() // two workers that raise the same epoch must not write the same value
-	if err := f.commit(ctx, l.store, nil, next); err != nil {
+	err = f.commit(ctx, l.store, nil, next)
+	if err == nil {
+		err = l.store.Sync(ctx) // an epoch that a power loss takes back would be given twice
+	}
+	if err != nil {
 		return fmt.Errorf("raise the epoch: %w", err)
 	}
-	l.fence, l.emitted, l.read = f, next.GetEmitted(), next.GetEmitted()
+	l.fence, l.emitted, l.read, l.behind = f, next.GetEmitted(), next.GetEmitted(), st.Last
 	return l.stream.Seek(ctx, l.read+1)
 }
 
@@ -100,6 +107,10 @@ func (l *loop) takeOver(ctx context.Context, key []byte) error {
 func (l *loop) work(ctx, emitting context.Context) error {
 	var waiting []bus.Msg
 	for {
+		if l.caughtUp != nil && l.read >= l.behind {
+			l.caughtUp(l.part)
+			l.caughtUp = nil
+		}
 		if len(waiting) == 0 {
 			msgs, err := l.fetch(ctx)
 			if err != nil {

@@ -40,6 +40,8 @@ type Deps struct {
 	FenceKey func(bus.Partition) []byte
 	Open     func(ctx context.Context, p bus.Partition) (Stream, error)
 	Start    func(ctx context.Context, p bus.Partition, epoch uint64) (Processor, error)
+	// CaughtUp is told at each take-over when the store holds everything that the stream held then; may be nil.
+	CaughtUp func(p bus.Partition)
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer // nil: none
 }
@@ -281,7 +283,7 @@ func (o *Owner) once(ctx context.Context, p bus.Partition, log *slog.Logger) err
 	defer stream.Close()
 	l := &loop{
 		part: p, worker: o.cfg.Worker, store: o.deps.Store, stream: stream,
-		start: o.deps.Start, log: log, meter: o.meter, trimmed: time.Now(),
+		start: o.deps.Start, caughtUp: o.deps.CaughtUp, log: log, meter: o.meter, trimmed: time.Now(),
 	}
 	return l.run(ctx, o.deps.FenceKey(p))
 }

@@ -23,7 +23,7 @@ import (
 // Environment variables of the client commands.
 const (
 	envURL   = "CATENA_URL"
-	envToken = "CATENA_TOKEN" //nolint:gosec // a name, not a token
+	envToken = "CATENA_TOKEN"
 	envData  = "CATENA_DATA"
 )
 

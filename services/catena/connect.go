@@ -73,12 +73,12 @@ func (a *access) run(s session, c *client.Client, first *first, fn func(context.
 type first struct {
 	next      func(client.Event)
 	connected chan struct{}
-	lost      chan error // holds one; the newest reason
+	lost      chan client.Disconnected // holds one, the newest
 	once      sync.Once
 }
 
 func newFirst(next func(client.Event)) *first {
-	return &first{next: next, connected: make(chan struct{}), lost: make(chan error, 1)}
+	return &first{next: next, connected: make(chan struct{}), lost: make(chan client.Disconnected, 1)}
 }
 
 func (f *first) event(e client.Event) {
@@ -90,7 +90,7 @@ func (f *first) event(e client.Event) {
 		case <-f.lost:
 		default:
 		}
-		f.lost <- e.Err // one sender, and it has just made room
+		f.lost <- e // one sender, and it has just made room
 	}
 	if f.next != nil {
 		f.next(e)
@@ -114,12 +114,12 @@ func (f *first) wait(ctx context.Context, ended <-chan struct{}, timeout time.Du
 		select {
 		case <-f.connected:
 			return nil
-		case err := <-f.lost:
-			if errors.Is(err, syscall.ECONNREFUSED) {
-				return unreachable{err}
+		case e := <-f.lost:
+			if errors.Is(e.Err, syscall.ECONNREFUSED) {
+				return unreachable{e.Err}
 			}
-			if err != nil {
-				why = fmt.Errorf("no connection within %v: %w", timeout, err)
+			if e.Err != nil {
+				why = fmt.Errorf("no connection within %v: %w", timeout, e.Err)
 			}
 		case <-ended:
 			return errEnded

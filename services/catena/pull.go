@@ -114,7 +114,7 @@ func (p *pulling) pull(ctx context.Context, c *client.Client, user string, out i
 	})
 }
 
-func (p *pulling) join(fetch func(request) (page, error), print func(entry) error) error {
+func (p *pulling) join(fetch func(request) (page, error), show func(entry) error) error {
 	r := request{from: given(p.from), to: given(p.to)}
 	for left := p.limit; ; {
 		r.limit = im.MaxPage
@@ -126,7 +126,7 @@ func (p *pulling) join(fetch func(request) (page, error), print func(entry) erro
 			return err
 		}
 		for _, e := range got.entries {
-			if err := print(e); err != nil {
+			if err := show(e); err != nil {
 				return err
 			}
 		}

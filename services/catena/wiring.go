@@ -39,7 +39,7 @@ type node struct {
 	listener net.Listener
 	admin    net.Listener
 	edge     *edge.Edge
-	taken    *census
+	caughtUp *census // of the first run of the partitions
 }
 
 // newNode opens everything that can be refused for a reason that a person has to mend: folders, ports, keys, counts.
@@ -53,7 +53,7 @@ func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err er
 			n.close()
 		}
 	}()
-	n.taken = newCensus(sequencer.Partitions(n.layout))
+	n.caughtUp = newCensus(sequencer.Partitions(n.layout))
 	if err = n.openServer(ctx); err != nil {
 		return nil, err
 	}
@@ -121,15 +121,13 @@ func (n *node) run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return n.work(inner) })
 	g.Go(func() error {
 		defer stopInner()
-		return n.edge.Run(ctx)
-	})
-	g.Go(func() error {
 		select {
-		case <-n.taken.all:
-			ready()
+		case <-n.caughtUp.all: // before that, clients would be shown less than they were told
 		case <-ctx.Done():
+			return nil
 		}
-		return nil
+		ready()
+		return n.edge.Run(ctx)
 	})
 	return g.Wait()
 }
@@ -164,7 +162,11 @@ func (n *node) workWith(ctx context.Context, store *pebble.Store) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
-	owner, err := n.sequencer(ctx, store)
+	caughtUp := newCensus(sequencer.Partitions(n.layout))
+	owner, err := n.sequencer(ctx, store, func(p bus.Partition) {
+		caughtUp.mark(p)
+		n.caughtUp.mark(p)
+	})
 	if err != nil {
 		return err
 	}
@@ -173,7 +175,14 @@ func (n *node) workWith(ctx context.Context, store *pebble.Store) error {
 		return err
 	}
 	g.Go(func() error { return owner.Run(ctx) })
-	g.Go(func() error { return pulls.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case <-caughtUp.all:
+			return pulls.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	g.Go(func() error {
 		select {
 		case <-store.Failed():
@@ -186,7 +195,7 @@ func (n *node) workWith(ctx context.Context, store *pebble.Store) error {
 }
 
 // sequencer is the owner of the partitions, with their steps.
-func (n *node) sequencer(ctx context.Context, store kv.Store) (*partition.Owner, error) {
+func (n *node) sequencer(ctx context.Context, store kv.Store, caughtUp func(bus.Partition)) (*partition.Owner, error) {
 	leases, err := n.bus.Leases(ctx)
 	if err != nil {
 		return nil, err
@@ -200,13 +209,7 @@ func (n *node) sequencer(ctx context.Context, store kv.Store) (*partition.Owner,
 	}, partition.Deps{
 		Store: store, Leases: leases, FenceKey: sequencer.FenceKey, Log: n.log, Metrics: n.reg,
 		Open: func(ctx context.Context, p bus.Partition) (partition.Stream, error) { return n.bus.Open(ctx, p) },
-		Start: func(ctx context.Context, p bus.Partition, epoch uint64) (partition.Processor, error) {
-			proc, err := seq.Start(ctx, p, epoch)
-			if err == nil {
-				n.taken.mark(p)
-			}
-			return proc, err
-		},
+		Start: seq.Start, CaughtUp: caughtUp,
 	})
 }
 
@@ -238,7 +241,7 @@ func listen(key, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// census tells when every partition was taken over once.
+// census tells when every partition has caught up with its stream.
 type census struct {
 	all chan struct{} // closed then
 
@@ -265,9 +268,9 @@ func (c *census) mark(p bus.Partition) {
 	}
 }
 
-var errNotReady = errors.New("partitions are being taken over")
+var errNotReady = errors.New("the partitions catch up with their streams")
 
-// ready is nil once every partition was taken over.
+// ready is nil once every partition has caught up.
 func (c *census) ready() error {
 	select {
 	case <-c.all:

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/catena-im/catena/pkg/client"
@@ -57,6 +58,7 @@ type runner struct {
 	server  Server
 	answers chan answer // holds the one of the request that is under way
 	busy    bool        // a request is under way
+	current request     // which, while busy
 	lines   chan string // closed at the end of lines
 	ended   bool        // lines have ended
 }
@@ -81,8 +83,8 @@ func (r *runner) loop(ctx context.Context, events <-chan client.Event) error {
 	for !r.finished() {
 		r.state.view.Now = time.Now()
 		lines := r.lines
-		if !r.state.listed {
-			lines = nil // what Config.With opens must be open before the first line
+		if r.occupied() {
+			lines = nil
 		}
 		select {
 		case line, ok := <-lines:
@@ -109,6 +111,12 @@ func (r *runner) loop(ctx context.Context, events <-chan client.Event) error {
 		r.next(ctx)
 	}
 	return nil
+}
+
+// occupied reports whether the next line must wait: what it says may be about what is just being opened.
+func (r *runner) occupied() bool {
+	return !r.state.listed || r.busy && !background(r.current) ||
+		slices.ContainsFunc(r.state.requests, func(q request) bool { return !background(q) })
 }
 
 // finished reports whether nothing is left to do after the user said so or the lines ended.
@@ -139,7 +147,7 @@ func (r *runner) next(ctx context.Context) {
 	}
 	q := r.state.requests[0]
 	r.state.requests = r.state.requests[1:]
-	r.busy = true
+	r.busy, r.current = true, q
 	go func() { // Run takes the answer before it returns
 		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 		defer cancel()

@@ -29,6 +29,15 @@ type request interface {
 	do(ctx context.Context, server Server) answer
 }
 
+// background reports whether r only keeps the state up to date, so that the user need not wait for it.
+func background(r request) bool {
+	if list, ok := r.(listRequest); ok {
+		return list.quiet
+	}
+	_, read := r.(readRequest)
+	return read
+}
+
 // answer takes what came of a request into the state and returns the lines to print.
 type answer func(*state) []string
 
