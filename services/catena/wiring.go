@@ -208,7 +208,7 @@ func (n *node) sequencer(ctx context.Context, store kv.Store, caughtUp func(bus.
 		Worker: n.cfg.Node, Boot: rand.Text(), Partitions: sequencer.Partitions(n.layout),
 	}, partition.Deps{
 		Store: store, Leases: leases, FenceKey: sequencer.FenceKey, Log: n.log, Metrics: n.reg,
-		Open: func(ctx context.Context, p bus.Partition) (partition.Stream, error) { return n.bus.Open(ctx, p) },
+		Open:  func(ctx context.Context, p bus.Partition) (partition.Stream, error) { return n.bus.Open(ctx, p) },
 		Start: seq.Start, CaughtUp: caughtUp,
 	})
 }
