@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -35,10 +36,17 @@ const (
 	readyWithin  = 5 * time.Second // to listen, once the streams are recovered
 )
 
-// Server is the embedded NATS server.
+// Server is the embedded NATS server. Safe for concurrent use.
 type Server struct {
-	nats *server.Server
+	opts server.Options // with the port that was taken
+	log  *slog.Logger
 	lock *folderLock
+	stop chan struct{} // closed by Close
+	done chan struct{} // closed when watch has returned
+	once sync.Once     // of Close
+
+	mu   sync.RWMutex // guards the field below
+	nats *server.Server
 }
 
 // New locks the folder, recovers the streams in it and listens; the server is ready for connections when New returns.
@@ -55,11 +63,12 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{lock: lock}
-	if err := s.start(o, log); err != nil {
-		s.Close()
+	s := &Server{opts: *o, log: log, lock: lock, stop: make(chan struct{}), done: make(chan struct{})}
+	if err := s.start(); err != nil {
+		lock.release()
 		return nil, err
 	}
+	go s.watch() // joined in Close
 	return s, nil
 }
 
@@ -102,10 +111,11 @@ func splitListen(listen string) (host string, port int, err error) {
 	return host, int(number), nil
 }
 
-func (s *Server) start(o *server.Options, log *slog.Logger) error {
+// start makes the server that others see.
+func (s *Server) start() error {
 	// Recovering the streams may take long, so whether the port is free is asked first.
-	if o.Port != server.RANDOM_PORT {
-		l, err := net.Listen("tcp", net.JoinHostPort(o.Host, strconv.Itoa(o.Port)))
+	if s.opts.Port != server.RANDOM_PORT {
+		l, err := net.Listen("tcp", net.JoinHostPort(s.opts.Host, strconv.Itoa(s.opts.Port)))
 		if err != nil {
 			return fmt.Errorf("nats.listen: %w; stop what uses the port, or give another (port 0 takes a free one)", err)
 		}
@@ -113,35 +123,53 @@ func (s *Server) start(o *server.Options, log *slog.Logger) error {
 			return fmt.Errorf("nats.listen: %w", err)
 		}
 	}
-	n, err := server.NewServer(o)
+	opts := s.opts // the server keeps what it is given, and writes to it
+	n, err := server.NewServer(&opts)
 	if err != nil {
 		return fmt.Errorf("embedded nats server: %w", err)
 	}
-	to := newLogger(log)
+	to := newLogger(s.log)
 	n.SetLoggerV2(to, false, false, false)
-	s.nats = n
 	n.Start() // returns when it listens, or where it would have ended a process of its own
-	if why := to.started(); why != "" {
+	why := to.started()
+	if why == "" && !n.ReadyForConnections(readyWithin) {
+		why = "not ready for connections"
+	}
+	if why != "" {
+		halt(n)
 		return fmt.Errorf("embedded nats server: %s", why)
 	}
-	if !n.ReadyForConnections(readyWithin) {
-		return errors.New("embedded nats server: not ready for connections")
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nats, s.opts.Port = n, n.Addr().(*net.TCPAddr).Port
 	return nil
 }
 
-// InProcessConn is one end of a pipe to the server.
-func (s *Server) InProcessConn() (net.Conn, error) { return s.nats.InProcessConn() }
+// halt ends a server and waits until it is gone.
+func halt(n *server.Server) {
+	n.Shutdown()
+	n.WaitForShutdown()
+}
+
+func (s *Server) current() *server.Server {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.nats
+}
+
+// InProcessConn is one end of a pipe to the server. It fails while the server is being started again.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.current().InProcessConn() }
 
 // ClientURL is where NATS clients on this machine connect.
-func (s *Server) ClientURL() string { return s.nats.ClientURL() }
+func (s *Server) ClientURL() string { return s.current().ClientURL() }
 
 // Close stops the server, waits until it is gone and frees the folder. Its clients must have gone before. Close twice is
 // fine.
 func (s *Server) Close() {
-	if s.nats != nil {
-		s.nats.Shutdown()
-		s.nats.WaitForShutdown()
-	}
-	s.lock.release()
+	s.once.Do(func() {
+		close(s.stop)
+		<-s.done
+		halt(s.current())
+		s.lock.release()
+	})
 }

@@ -1,0 +1,78 @@
+//go:build unix
+
+package embed_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/catena-im/catena/pkg/bus"
+	"github.com/catena-im/catena/services/embed"
+)
+
+// limitFiles makes writes fail that would make a file of this process larger than size bytes.
+func limitFiles(t *testing.T, size uint64) (unlimit func()) {
+	t.Helper()
+	signal.Ignore(syscall.SIGXFSZ)
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+		t.Fatal(err)
+	}
+	low := old
+	low.Cur = size
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &low); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+			t.Error(err)
+		}
+		signal.Reset(syscall.SIGXFSZ)
+	}
+}
+
+func TestTheServerGoesOnOnceTheDiskTakesWritesAgain(t *testing.T) {
+	s := start(t, embed.Config{Dir: t.TempDir(), Fsync: true})
+	inside, outside := connect(t, bus.Config{InProcess: s}), connect(t, bus.Config{URL: s.ClientURL()})
+	if _, err := inside.Provision(t.Context(), bus.Layout{ConvPartitions: 1, UserPartitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	unlimit := limitFiles(t, 1<<20)
+	var acked uint64
+	type result struct {
+		seq uint64
+		err error
+	}
+	stuck := make(chan result, 1)
+	for i := range 20 { // 2 MB
+		id := fmt.Sprint("m", i)
+		once, cancel := context.WithTimeout(t.Context(), time.Second) // a stream that cannot write does not answer
+		seq, err := inside.Append(once, conv0, id, make([]byte, 100<<10))
+		cancel()
+		if err != nil {
+			if !errors.Is(err, bus.ErrUnclear) {
+				t.Fatal(err)
+			}
+			go func() {
+				seq, err := inside.AppendUntil(t.Context(), conv0, id, make([]byte, 100<<10))
+				stuck <- result{seq, err}
+			}()
+			break
+		}
+		acked = seq
+	}
+	unlimit()
+	got := <-stuck
+	if got.err != nil || got.seq != acked+1 {
+		t.Errorf("got sequence %d and error %v, want %d", got.seq, got.err, acked+1)
+	}
+	seq, err := outside.AppendUntil(t.Context(), conv0, "from outside", nil)
+	if err != nil || seq != acked+2 {
+		t.Errorf("from outside: got sequence %d and error %v, want %d", seq, err, acked+2)
+	}
+}

@@ -1,0 +1,86 @@
+package embed
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	watchEvery  = time.Second
+	maxPause    = 15 * time.Second // between attempts to go on
+	roomToGoOn  = 16 << 20         // bytes that must be free, so that the next write does not fail at once
+	healthWrite = "write error"
+)
+
+// watch starts the server again after a stream failed to write, above all on a full disk: the server does not write to
+// that stream again in its life, and its publishers get no answer. It waits until the disk takes writes. Clients
+// reconnect by themselves; what was acknowledged is there, what was not is sent again.
+func (s *Server) watch() {
+	defer close(s.done)
+	for pause := watchEvery; s.sleep(pause); {
+		why := writeError(s.current())
+		if why == "" {
+			pause = watchEvery
+			continue
+		}
+		if err := s.again(); err != nil {
+			s.log.Error("nats server cannot write", "folder", s.opts.StoreDir, "err", errors.Join(errors.New(why), err))
+			pause = min(2*pause, maxPause)
+			continue
+		}
+		s.log.Warn("nats server was started again because it could not write", "folder", s.opts.StoreDir, "err", why)
+	}
+}
+
+// sleep waits d, and answers false when the server is to stop.
+func (s *Server) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.stop:
+		return false
+	}
+}
+
+// writeError says why a stream does not take messages any more, empty when all do. A server that could not be started
+// again counts as one.
+func writeError(n *server.Server) string {
+	if !n.Running() {
+		return "the server is down after a " + healthWrite
+	}
+	for _, e := range n.Healthz(&server.HealthzOptions{Details: true}).Errors {
+		if strings.Contains(e.Error, healthWrite) {
+			return e.Error
+		}
+	}
+	return ""
+}
+
+// again starts the server again if the disk has room.
+func (s *Server) again() error {
+	if err := probe(s.opts.StoreDir); err != nil {
+		return err
+	}
+	halt(s.current())
+	return s.start()
+}
+
+// probe writes a file as large as is needed to go on and removes it.
+func probe(dir string) error {
+	f, err := os.CreateTemp(dir, "room-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if _, err := f.Write(make([]byte, roomToGoOn)); err != nil {
+		return err
+	}
+	return f.Sync()
+}
