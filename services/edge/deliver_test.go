@@ -1,0 +1,219 @@
+package edge
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	imv1 "github.com/catena-im/catena/proto/im/v1"
+)
+
+func TestPushReachesEveryDeviceWithItsOwnIndex(t *testing.T) {
+	s := serve(t, newWorld(t), Config{})
+	phone, web := s.login(t, "alice", "phone"), s.dial(t, protocolJSON)
+	web.connect("alice", "web")
+	bob := s.login(t, "bob", "d")
+	m, err := proto.Marshal(textMessage("hi"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.say(&imv1.EdgeBatch{Epoch: 1, LaneSequence: 1,
+		Deliveries: []*imv1.Delivery{{Message: m, Targets: []*imv1.Target{{UserId: "alice", UserIndex: 300}, {UserId: "bob", UserIndex: 2}, {UserId: "nobody", UserIndex: 1}}}},
+		Reads:      []*imv1.ReadDelivery{{UserId: "alice", Moved: &imv1.ReadMoved{ConversationId: "s:alice:bob", ReadIndex: 4, ListVersion: 9}}}})
+	for p, index := range map[*peer]uint64{phone: 300, web: 300, bob: 2} {
+		want := &imv1.ServerFrame{Body: &imv1.ServerFrame_Push{Push: &imv1.Push{Entry: &imv1.UserEntry{UserIndex: index, Message: textMessage("hi")}}}}
+		if got := p.next(); !proto.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+	for _, p := range []*peer{phone, web} {
+		if got := p.next(); got.GetReadMoved().GetListVersion() != 9 {
+			t.Errorf("got %v, want read_moved", got)
+		}
+	}
+	bob.ping()
+}
+
+func TestBadDeliveriesAreIgnored(t *testing.T) {
+	s := serve(t, newWorld(t), Config{})
+	p := s.login(t, "alice", "d")
+	s.deliver([]byte("\xff\xff"))
+	s.call([]byte("\xff\xff"))
+	s.say(&imv1.EdgeBatch{UserPartition: 99, LaneSequence: 1})
+	s.say(&imv1.EdgeBatch{Answers: []*imv1.Answer{{Session: 99, RequestId: 1, Result: &imv1.Answer_Sent{Sent: &imv1.Sent{}}}, {Session: 1, RequestId: 1}}})
+	call, err := proto.Marshal(&imv1.SessionCall{Partition: 99})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.call(call)
+	p.ping()
+}
+
+func TestPushesBeforeConnectedAreInItsHead(t *testing.T) {
+	w := newWorld(t)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	w.history = func(context.Context, *imv1.HistoryRequest) (*imv1.HistoryReply, error) {
+		close(asked)
+		<-answer
+		return headReply(4), nil
+	}
+	s := serve(t, w, Config{})
+	p := s.dial(t, protocolBinary)
+	go func() {
+		<-asked
+		w.push(1, 5, "while connecting", "alice")
+		close(answer)
+	}()
+	if c := p.connect("alice", "d"); c.GetHead().GetUserIndex() != 5 || c.GetHead().GetOldestUserIndex() != 1 {
+		t.Errorf("got %v, want head 5", c.GetHead())
+	}
+	w.push(2, 6, "after", "alice")
+	if f := p.next(); f.GetPush().GetEntry().GetUserIndex() != 6 {
+		t.Errorf("got %v, want push 6", f)
+	}
+}
+
+// tightBuffers makes the kernel hold little of what a client does not read.
+func tightBuffers(t *testing.T, s *session) {
+	t.Helper()
+	if err := s.link.Conn.(*net.TCPConn).SetWriteBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// clog pushes to a client that does not read until a push is dropped, and returns the last index.
+func clog(t *testing.T, s *server, user string) uint64 {
+	t.Helper()
+	text := strings.Repeat("x", 32<<10)
+	index := uint64(0)
+	eventually(t, "a push is dropped", func() bool {
+		index++
+		s.push(index, index, text, user)
+		session := s.edge.session(1)
+		session.mu.Lock()
+		defer session.mu.Unlock()
+		return session.out.gap
+	})
+	return index
+}
+
+func TestSlowReaderLosesPushesAndIsToldTheHead(t *testing.T) {
+	s := serve(t, newWorld(t), Config{QueueBytes: 64 << 10})
+	p := s.login(t, "alice", "d")
+	quick := s.login(t, "alice", "quick")
+	tightBuffers(t, s.edge.session(1))
+	go func() { // reads on, so that only one device is slow
+		for quick.more() == nil {
+		}
+	}()
+	last := clog(t, s, "alice")
+	pushed := uint64(0)
+	for {
+		f := p.next()
+		if i := f.GetPush().GetEntry().GetUserIndex(); i > 0 {
+			if i != pushed+1 {
+				t.Fatalf("push %d came after %d", i, pushed)
+			}
+			pushed = i
+			continue
+		}
+		if f.GetHead().GetUserIndex() != last || pushed >= last {
+			t.Fatalf("got %v after push %d, want head %d", f, pushed, last)
+		}
+		break
+	}
+	s.push(last+1, last+1, "again", "alice")
+	if f := p.next(); f.GetPush().GetEntry().GetUserIndex() != last+1 {
+		t.Errorf("got %v, want push %d", f, last+1)
+	}
+}
+
+func TestPushLargerThanTheQueueBecomesAHead(t *testing.T) {
+	s := serve(t, newWorld(t), Config{QueueBytes: 1024})
+	p := s.login(t, "alice", "d")
+	s.push(1, 1, strings.Repeat("x", 2000), "alice")
+	if f := p.next(); f.GetHead().GetUserIndex() != 1 {
+		t.Errorf("got %v, want head 1", f)
+	}
+}
+
+func TestClientThatNeverReadsIsCutOff(t *testing.T) {
+	s := serve(t, newWorld(t), Config{QueueBytes: 64 << 10, WriteTimeout: 20e6})
+	w := s.wire(t, upgradeRequest)
+	if _, err := http.ReadResponse(w.in, nil); err != nil {
+		t.Fatal(err)
+	}
+	frame, err := proto.Marshal(&imv1.ClientFrames{Frames: []*imv1.ClientFrame{{Id: 1, Body: &imv1.ClientFrame_Connect{Connect: &imv1.Connect{
+		Token: tokenFor(t, "alice", "", farAway()), DeviceId: "d"}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := []byte{0x82, 0x80 | 126, byte(len(frame) >> 8), byte(len(frame)), 0, 0, 0, 0}
+	if _, err := w.Write(append(header, frame...)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(w.in, make([]byte, 2)); err != nil {
+		t.Fatal(err)
+	}
+	tightBuffers(t, s.edge.session(1))
+	other := s.login(t, "bob", "d")
+	clog(t, s, "alice")
+	eventually(t, "the session ends", func() bool { return s.edge.session(1) == nil })
+	other.ping()
+}
+
+func TestPushBytesAreThoseOfTheEncoder(t *testing.T) {
+	for _, index := range []uint64{1, 127, 128, 1 << 40} {
+		for _, size := range []int{0, 100, 20_000} {
+			m := textMessage(strings.Repeat("x", size))
+			data, err := proto.Marshal(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &session{edge: &Edge{}, stage: joined, flushing: true, out: outbox{limit: 1 << 20}}
+			s.push(index, &message{data: data})
+			got := new(imv1.ServerFrames)
+			if err := proto.Unmarshal(s.out.waiting, got); err != nil {
+				t.Fatal(err)
+			}
+			want := &imv1.ServerFrames{Frames: []*imv1.ServerFrame{{Body: &imv1.ServerFrame_Push{Push: &imv1.Push{Entry: &imv1.UserEntry{UserIndex: index, Message: m}}}}}}
+			if !proto.Equal(got, want) {
+				t.Errorf("index %d, %d bytes: got %v", index, size, got)
+			}
+		}
+	}
+}
+
+func TestJoinedMessagesAreCutBetweenFrames(t *testing.T) {
+	o := outbox{limit: 1 << 20}
+	sizes := []int{10, maxJoined, 1000, maxJoined - 1100, 50, 60_000, 60_000}
+	for _, n := range sizes {
+		o.add(make([]byte, n))
+	}
+	chunk := o.take(nil)
+	var frames, messages int
+	for rest := chunk; len(rest) > 0; {
+		var message []byte
+		message, rest = nextJoined(rest)
+		messages++
+		inside := 0
+		for len(message) > 0 {
+			_, _, n := protowire.ConsumeField(message)
+			if n < 0 {
+				t.Fatal("a message ends within a frame")
+			}
+			message = message[n:]
+			inside++
+		}
+		frames += inside
+	}
+	if frames != len(sizes) || messages != 5 {
+		t.Errorf("got %d frames in %d messages, want %d in 5", frames, messages, len(sizes))
+	}
+}
