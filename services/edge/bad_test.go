@@ -402,7 +402,7 @@ func users(n int) []string {
 
 func TestRequestsAtTheirBoundsAreTaken(t *testing.T) {
 	w := newWorld(t)
-	w.append = func(_ context.Context, a appended) error { go w.sends(a); return nil }
+	w.append = func(_ context.Context, a appended) error { w.sends(a); return nil }
 	s := serve(t, w, Config{})
 	p := s.login(t, "alice", "d")
 	largest := sendFrame(strings.Repeat("m", im.MaxID), strings.Repeat("b", im.MaxID), strings.Repeat("x", im.MaxBody-8))

@@ -16,7 +16,7 @@ import (
 func TestBothSubprotocolsSpeak(t *testing.T) {
 	w := newWorld(t)
 	w.history = func(context.Context, *imv1.HistoryRequest) (*imv1.HistoryReply, error) { return headReply(7), nil }
-	w.append = func(_ context.Context, a appended) error { go w.sends(a); return nil }
+	w.append = func(_ context.Context, a appended) error { w.sends(a); return nil }
 	s := serve(t, w, Config{})
 	for _, protocol := range []string{protocolBinary, protocolJSON} {
 		p := s.dial(t, protocol)

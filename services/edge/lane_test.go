@@ -1,0 +1,171 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	imv1 "github.com/catena-im/catena/proto/im/v1"
+)
+
+func TestCommandsGatherWhileABatchIsInFlight(t *testing.T) {
+	w := newWorld(t)
+	release := make(chan struct{})
+	var flying, most atomic.Int32
+	w.append = func(_ context.Context, a appended) error {
+		most.Store(max(most.Load(), flying.Add(1)))
+		<-release
+		flying.Add(-1)
+		w.sends(a)
+		return nil
+	}
+	s := serve(t, w, Config{})
+	p := s.login(t, "alice", "d")
+	ids := []uint64{p.send(sendFrame("m0", "bob", "x"))}
+	eventually(t, "the first is in flight", func() bool { return len(w.taken()) == 1 })
+	for i := range 20 {
+		ids = append(ids, p.send(sendFrame(fmt.Sprintf("m%d", i+1), "bob", "x")))
+	}
+	p.ping() // everything was read
+	close(release)
+	for _, id := range ids {
+		if f := p.await(id); f.GetSent() == nil {
+			t.Fatalf("got %v", f)
+		}
+	}
+	got := w.taken()
+	if len(got) != 2 || len(got[1].commands(t).GetCommands()) != 20 || most.Load() != 1 {
+		t.Errorf("got %d batches, %d at once; want the later 20 commands in one", len(got), most.Load())
+	}
+	for i, c := range got[1].commands(t).GetCommands() {
+		if c.GetSend().GetClientMessageId() != fmt.Sprintf("m%d", i+1) {
+			t.Errorf("command %d is %s", i, c.GetSend().GetClientMessageId())
+		}
+	}
+	if got[0].id == got[1].id {
+		t.Errorf("both batches have the id %s", got[0].id)
+	}
+}
+
+func TestFailedAppendIsToldAsUnavailable(t *testing.T) {
+	w := newWorld(t)
+	inFlight, release := make(chan struct{}, 1), make(chan struct{})
+	w.append = func(context.Context, appended) error {
+		inFlight <- struct{}{}
+		<-release
+		return errors.New("stream is full")
+	}
+	s := serve(t, w, Config{})
+	p := s.login(t, "alice", "d")
+	ids := []uint64{p.send(sendFrame("m0", "bob", "x"))}
+	<-inFlight
+	ids = append(ids, p.send(sendFrame("m1", "bob", "x")))
+	p.ping()
+	close(release)
+	for _, id := range ids {
+		f := p.await(id)
+		wantRefused(t, f, imv1.ErrorCode_ERROR_CODE_UNAVAILABLE)
+		if !f.GetError().GetRetryable() || f.GetError().GetRetryAfterMs() == 0 {
+			t.Errorf("got %v, want it retryable after a while", f)
+		}
+	}
+	if n := len(w.taken()); n != 1 {
+		t.Errorf("%d batches were appended, want what waited to be refused too", n)
+	}
+	w.mu.Lock()
+	w.append = func(_ context.Context, a appended) error { w.sends(a); return nil }
+	w.mu.Unlock()
+	if f := p.ask(sendFrame("m0", "bob", "x")); f.GetSent() == nil {
+		t.Errorf("got %v after the stream came back", f)
+	}
+}
+
+func TestAppendIsGivenUpAfterItsTimeout(t *testing.T) {
+	w := newWorld(t)
+	w.append = func(ctx context.Context, _ appended) error { <-ctx.Done(); return ctx.Err() }
+	s := serve(t, w, Config{AppendTimeout: time.Millisecond})
+	p := s.login(t, "alice", "d")
+	wantRefused(t, p.ask(sendFrame("m0", "bob", "x")), imv1.ErrorCode_ERROR_CODE_UNAVAILABLE)
+}
+
+func TestFullLaneIsOverloaded(t *testing.T) {
+	for name, cfg := range map[string]Config{"commands": {LaneCommands: 1}, "bytes": {LaneBytes: 250}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			release := make(chan struct{})
+			w.append = func(_ context.Context, a appended) error { <-release; w.sends(a); return nil }
+			s := serve(t, w, cfg)
+			p := s.login(t, "alice", "d")
+			first := p.send(sendFrame("m0", "bob", "x"))
+			eventually(t, "the first is in flight", func() bool { return len(w.taken()) == 1 })
+			text := fmt.Sprintf("%0150d", 0)
+			second := p.send(sendFrame("m1", "bob", text))
+			f := p.ask(sendFrame("m2", "bob", text))
+			wantRefused(t, f, imv1.ErrorCode_ERROR_CODE_OVERLOADED)
+			if !f.GetError().GetRetryable() {
+				t.Errorf("got %v, want it retryable", f)
+			}
+			close(release)
+			p.await(first)
+			p.await(second)
+		})
+	}
+}
+
+func TestBatchesAreCut(t *testing.T) {
+	for name, tc := range map[string]struct {
+		command waiting
+		count   int
+		want    []int
+	}{
+		"commands":  {waiting{weight: 1, data: make([]byte, 10)}, maxBatchCommands + 1, []int{maxBatchCommands, 1}},
+		"weight":    {waiting{weight: 501, data: make([]byte, 10)}, 10, []int{7, 3}},
+		"bytes":     {waiting{weight: 1, data: make([]byte, 100<<10)}, 11, []int{5, 5, 1}},
+		"one alone": {waiting{weight: 9999, data: make([]byte, maxBatchBytes+1)}, 2, []int{1, 1}},
+	} {
+		l := newLane(&Edge{cfg: Config{}.withDefaults()}, "conv.000", wrapCommands, nil)
+		for range tc.count {
+			if err := l.put(tc.command); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got []int
+		for batch := l.take(); len(batch) > 0; batch = l.take() {
+			got = append(got, len(batch))
+		}
+		if fmt.Sprint(got) != fmt.Sprint(tc.want) || l.bytes != 0 || !l.idle() {
+			t.Errorf("%s: got batches of %v, want %v; %d bytes left", name, got, tc.want, l.bytes)
+		}
+	}
+}
+
+func TestCommandsOfOnePartitionDoNotWaitForAnother(t *testing.T) {
+	w := newWorld(t)
+	release := make(chan struct{})
+	w.append = func(_ context.Context, a appended) error {
+		if a.stream != "conv.0" {
+			<-release
+		}
+		w.sends(a)
+		return nil
+	}
+	s := serve(t, w, Config{ConvPartitions: 2})
+	defer close(release)
+	p := s.login(t, "alice", "d")
+	var slow, quick string
+	for i := 0; slow == "" || quick == ""; i++ {
+		to := fmt.Sprintf("u%d", i)
+		if singlePartition("alice", to, 2) == 0 {
+			quick = to
+		} else {
+			slow = to
+		}
+	}
+	p.send(sendFrame("m0", slow, "x"))
+	if f := p.ask(sendFrame("m1", quick, "x")); f.GetSent() == nil {
+		t.Errorf("got %v", f)
+	}
+}
