@@ -61,6 +61,7 @@ type runner struct {
 	current request     // which, while busy
 	lines   chan string // closed at the end of lines
 	ended   bool        // lines have ended
+	prompt  string      // as it is shown
 }
 
 func (r *runner) read(ctx context.Context) {
@@ -125,7 +126,12 @@ func (r *runner) finished() bool {
 }
 
 func (r *runner) print(lines []string) {
-	r.screen.Prompt(r.state.prompt())
+	prompt := r.state.prompt()
+	if len(lines) == 0 && prompt == r.prompt {
+		return
+	}
+	r.prompt = prompt
+	r.screen.Prompt(prompt)
 	r.screen.Print(lines...)
 }
 

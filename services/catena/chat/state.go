@@ -84,8 +84,10 @@ func (s *state) prompt() string {
 		at = " @ " + s.name(s.open)
 	}
 	unread := uint32(0)
-	for _, r := range s.rooms {
-		unread += r.summary.GetUnread()
+	for id, r := range s.rooms {
+		if id != s.open {
+			unread += r.summary.GetUnread()
+		}
 	}
 	if unread > 0 {
 		at += fmt.Sprintf(" (%d unread)", unread)
@@ -172,7 +174,11 @@ func (s *state) confirm(m *imv1.Message) []string {
 		return nil
 	}
 	delete(s.pending, m.GetClientMessageId())
-	return []string{fmt.Sprintf("[%d] %s sent", m.GetConversationIndex(), s.view.Time(m.GetServerTimeMs()))}
+	line := fmt.Sprintf("[%d] %s sent", m.GetConversationIndex(), s.view.Time(m.GetServerTimeMs()))
+	if m.GetConversationId() != s.open {
+		line += " to " + s.name(m.GetConversationId())
+	}
+	return []string{line}
 }
 
 // list prints the conversations, the newest first, and numbers them.
