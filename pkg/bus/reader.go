@@ -81,45 +81,55 @@ func (r *Reader) State(ctx context.Context) (StreamState, error) {
 }
 
 // MessageID returns the id under which the message with seq was appended, ErrNotFound when the stream does not hold it.
-// It asks the stream's leader, because a replica that lags would say "not found" about the newest messages.
 func (r *Reader) MessageID(ctx context.Context, seq uint64) (string, error) {
-	ctx, cancel := r.b.bounded(ctx, apiTimeout)
-	defer cancel()
-	id, err := r.messageID(ctx, seq)
-	if err != nil {
-		return "", fmt.Errorf("message %d of %s: %w", seq, r.partition, apiError(ctx, err))
-	}
-	return id, nil
+	m, err := r.Message(ctx, seq)
+	return m.ID, err
 }
 
-func (r *Reader) messageID(ctx context.Context, seq uint64) (string, error) {
+// Message returns the message with seq and leaves the consumer alone, ErrNotFound when the stream does not hold it. It
+// asks the stream's leader, because a replica that lags would say "not found" about the newest messages.
+func (r *Reader) Message(ctx context.Context, seq uint64) (Msg, error) {
+	ctx, cancel := r.b.bounded(ctx, apiTimeout)
+	defer cancel()
+	m, err := r.stored(ctx, seq)
+	if err != nil {
+		return Msg{}, fmt.Errorf("message %d of %s: %w", seq, r.partition, apiError(ctx, err))
+	}
+	return m, nil
+}
+
+func (r *Reader) stored(ctx context.Context, seq uint64) (Msg, error) {
 	if seq == 0 {
-		return "", jetstream.ErrMsgNotFound
+		return Msg{}, jetstream.ErrMsgNotFound
 	}
 	answer, err := r.b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+r.partition.Stream(), fmt.Appendf(nil, `{"seq":%d}`, seq))
 	if err != nil {
-		return "", err
+		return Msg{}, err
 	}
 	var resp struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message struct {
-			Header []byte `json:"hdrs"`
+			Header []byte    `json:"hdrs"`
+			Data   []byte    `json:"data"`
+			Time   time.Time `json:"time"`
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(answer.Data, &resp); err != nil {
-		return "", fmt.Errorf("decode answer: %w", err)
+		return Msg{}, fmt.Errorf("decode answer: %w", err)
 	}
 	if resp.Error != nil {
-		return "", resp.Error
+		return Msg{}, resp.Error
 	}
+	m := Msg{Seq: seq, Time: resp.Message.Time, Data: resp.Message.Data}
 	if len(resp.Message.Header) == 0 {
-		return "", nil
+		return m, nil
 	}
 	header, err := nats.DecodeHeadersMsg(resp.Message.Header)
 	if err != nil {
-		return "", fmt.Errorf("decode header: %w", err)
+		return Msg{}, fmt.Errorf("decode header: %w", err)
 	}
-	return header.Get(jetstream.MsgIDHeader), nil
+	m.ID = header.Get(jetstream.MsgIDHeader)
+	return m, nil
 }
 
 // Seek drops what was prefetched and resets the consumer, so that Next delivers the message with seq (0 and 1: the

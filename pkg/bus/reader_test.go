@@ -266,6 +266,28 @@ func TestStateAndMessageIDShowWhatPurgeLeft(t *testing.T) {
 	wantErr(t, err, bus.ErrNoStream)
 }
 
+func TestMessageIsReadBesideTheConsumer(t *testing.T) {
+	t.Parallel()
+	_, b := provisioned(t, small())
+	r := open(t, b)
+	began := time.Now().Add(-time.Minute) // the server's clock is this one, but rounded its own way
+	_, err := b.Append(t.Context(), p0, "named", []byte("payload\x00"))
+	must(t, err)
+	must(t, r.Seek(t.Context(), 1))
+	got, err := r.Message(t.Context(), 1)
+	must(t, err)
+	if got.Seq != 1 || got.ID != "named" || string(got.Data) != "payload\x00" || got.Time.Before(began) {
+		t.Errorf("got %+v, want the message as it was appended", got)
+	}
+	_, err = r.Message(t.Context(), 2)
+	wantErr(t, err, bus.ErrNotFound)
+	msgs, err := r.Next(t.Context(), 1, 1)
+	must(t, err)
+	if len(msgs) != 1 || msgs[0].Seq != 1 {
+		t.Errorf("Next gives %+v, want the same message: reading it beside the consumer must not take it", msgs)
+	}
+}
+
 func TestAckMovesTheFloorThatOperatorsSee(t *testing.T) {
 	t.Parallel()
 	n, b := provisioned(t, small())
