@@ -31,7 +31,7 @@ func newRoot() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(serverGroup, devCommand(), configCommand())
+	add(serverGroup, devCommand(), configCommand(), newCheckCommand())
 	add(clientGroup, tokenCommand(), chatCommand(), sendCommand(), listCommand(), pullCommand(), groupCommand())
 	return root
 }
