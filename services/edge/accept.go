@@ -153,7 +153,7 @@ func (e *Edge) upgrade(w http.ResponseWriter, r *http.Request, json bool) (*sess
 	if err != nil {
 		return nil, err
 	}
-	s := &session{edge: e, json: json, opened: time.Now()}
+	s := &session{edge: e, json: json, opened: e.now()}
 	s.out.limit = e.cfg.QueueBytes
 	s.link = &link{Conn: conn, session: s, timeout: e.cfg.WriteTimeout}
 	if n := rw.Reader.Buffered(); n > 0 {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/lxzan/gws"
 	"github.com/prometheus/client_golang/prometheus"
@@ -67,6 +68,7 @@ type Edge struct {
 	deps     Deps
 	log      *slog.Logger
 	id       string
+	started  time.Time // the zero of the edge's clock
 	tokens   *token.Verifier
 	upgrader *gws.Upgrader
 	metrics  *metrics
@@ -105,7 +107,7 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 		return nil, fmt.Errorf("edge metrics: %w", err)
 	}
 	e := &Edge{
-		cfg: cfg, deps: deps, log: deps.Log, tokens: tokens, metrics: m,
+		cfg: cfg, deps: deps, log: deps.Log, tokens: tokens, metrics: m, started: time.Now(),
 		id:       cfg.Name + "-" + strings.ToLower(rand.Text()[:10]),
 		sessions: make(map[uint64]*session),
 		pulls:    make(chan struct{}, cfg.Pulls),
@@ -127,6 +129,9 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 
 // ID names the edge to the workers; it is another one after each start.
 func (e *Edge) ID() string { return e.id }
+
+// now is the edge's clock. Unlike the time of day it does not jump, which would make all clients look silent.
+func (e *Edge) now() time.Duration { return time.Since(e.started) }
 
 func appender(f func(context.Context, int, string, []byte) error, partition int) appendFunc {
 	return func(ctx context.Context, id string, payload []byte) error { return f(ctx, partition, id, payload) }

@@ -119,24 +119,25 @@ func (s *session) encode(f *imv1.ServerFrame) []byte {
 	if err := f.GetError(); err != nil {
 		s.edge.metrics.refused(err.GetCode())
 	}
-	return encodeFrame(s.json, f)
-}
-
-func encodeFrame(json bool, f *imv1.ServerFrame) []byte {
-	var frame []byte
-	var err error
-	if json {
-		frame, err = protojson.Marshal(f)
-	} else {
-		frame, err = proto.Marshal(f)
-	}
+	frame, err := encodeFrame(s.json, f)
 	if err != nil { // a string of a peer is not UTF-8
-		return encodeFrame(json, errorFrame(f.GetId(), err))
+		return s.encode(s.errorFrame(f.GetId(), err))
 	}
 	return frame
 }
 
-func errorFrame(id uint64, err error) *imv1.ServerFrame {
+func encodeFrame(json bool, f *imv1.ServerFrame) ([]byte, error) {
+	if json {
+		return protojson.Marshal(f)
+	}
+	return proto.Marshal(f)
+}
+
+// errorFrame tells a client of an error. What is not a refusal is a fault, of which only the log tells more.
+func (s *session) errorFrame(id uint64, err error) *imv1.ServerFrame {
+	if r := new(refusal.Refusal); !errors.As(err, &r) {
+		s.edge.log.Error("request", "session", s.number, "err", err)
+	}
 	return &imv1.ServerFrame{Id: id, Body: &imv1.ServerFrame_Error{Error: refusal.Of(err)}}
 }
 
@@ -152,7 +153,7 @@ func (s *session) lastWords(code uint16) []byte {
 	if part == nil || part.error == nil {
 		return nil
 	}
-	content := s.encode(errorFrame(0, part.error))
+	content := s.encode(s.errorFrame(0, part.error))
 	if !s.json {
 		content = protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), content)
 	}

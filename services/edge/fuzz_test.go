@@ -3,11 +3,13 @@ package edge
 import (
 	"slices"
 	"testing"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/catena-im/catena/pkg/im"
+	"github.com/catena-im/catena/pkg/refusal"
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
@@ -37,7 +39,9 @@ func checkRequest(t *testing.T, r received) {
 		t.Fatalf("neither a frame nor an error, or both: %+v", r)
 	}
 	if r.err != nil {
-		encodeFrame(true, errorFrame(r.id, r.err))
+		if refusal.Of(r.err).GetCode() == imv1.ErrorCode_ERROR_CODE_INTERNAL || !utf8.ValidString(r.err.Error()) {
+			t.Fatalf("a client would be told %q", r.err)
+		}
 		return
 	}
 	kind, ok := kindOf(r.frame)

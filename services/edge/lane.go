@@ -37,6 +37,8 @@ type lane struct {
 	bytes   int    // of the queue
 	batches uint64 // published in this lane, for their ids
 	busy    bool   // a batch is outstanding
+
+	failing bool // of run: the last publish failed
 }
 
 // waiting is a command that is not in the stream yet.
@@ -128,10 +130,17 @@ func (l *lane) publish(ctx context.Context, batch []waiting) {
 	err := l.append(ctx, l.nextID(), l.encode(batch))
 	if err == nil {
 		l.edge.metrics.appends.WithLabelValues("ok").Inc()
+		if l.failing {
+			l.edge.log.Info("commands are appended again", "partition", l.name)
+		}
+		l.failing = false
 		return
 	}
 	l.edge.metrics.appends.WithLabelValues("failed").Inc()
-	l.edge.log.Warn("append commands", "partition", l.name, "commands", len(batch), "err", err)
+	if !l.failing {
+		l.edge.log.Warn("append commands", "partition", l.name, "commands", len(batch), "err", err)
+	}
+	l.failing = true
 	l.fail(batch)
 	l.fail(l.takeAll())
 }

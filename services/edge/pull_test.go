@@ -158,7 +158,7 @@ func TestPagesLargerThanTheQueueArriveOneByOne(t *testing.T) {
 		}
 		most.Store(max(most.Load(), held.Add(1)))
 		return &imv1.HistoryReply{Body: &imv1.HistoryReply_ConversationPage{ConversationPage: &imv1.ConversationPage{
-			Messages: []*imv1.Message{textMessage(strings.Repeat("x", 500<<10))}}}}, nil
+			Messages: []*imv1.Message{textMessage(strings.Repeat("x", 200<<10))}}}}, nil
 	}
 	s := serve(t, w, Config{QueueBytes: 16 << 10})
 	p := s.login(t, "alice", "d")

@@ -36,18 +36,25 @@ func (p *partition) register(ctx context.Context) {
 		case <-p.wake:
 		case <-timer.C:
 		}
-		wait := p.edge.cfg.RenewEvery
-		if err := p.update(ctx); err != nil {
+		err := p.update(ctx)
+		if err != nil {
 			p.edge.log.Debug("register users", "partition", p.number, "err", err)
-			wait = backoff/2 + rand.N(backoff)
-			backoff = min(2*backoff, maxBackoff)
-			p.pause(ctx, wait)
-			p.poke()
+		}
+		if err == nil && !p.mustAnnounce() {
+			backoff = minBackoff
+			timer.Reset(p.edge.cfg.RenewEvery)
 			continue
 		}
-		backoff = minBackoff
-		timer.Reset(wait)
+		p.pause(ctx, backoff/2+rand.N(backoff))
+		backoff = min(2*backoff, maxBackoff)
+		p.poke()
 	}
+}
+
+func (p *partition) mustAnnounce() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.announce
 }
 
 func (p *partition) pause(ctx context.Context, d time.Duration) {
@@ -146,10 +153,10 @@ func (p *partition) request(ctx context.Context, r *imv1.SessionRequest) (*imv1.
 
 // apply takes the owner's reply: the heads of those who were added, and whether deliveries were missed.
 func (p *partition) apply(r *imv1.SessionRequest, reply *imv1.SessionReply) error {
+	if !reply.GetKnown() && !r.GetReplace() {
+		return errors.New("the owner does not know this edge")
+	}
 	if len(reply.GetHeads()) != len(r.GetAddUserIds()) {
-		if !reply.GetKnown() {
-			return errors.New("the owner does not know this edge")
-		}
 		return fmt.Errorf("the owner answered with %d heads for %d users", len(reply.GetHeads()), len(r.GetAddUserIds()))
 	}
 	p.mu.Lock()
@@ -159,13 +166,9 @@ func (p *partition) apply(r *imv1.SessionRequest, reply *imv1.SessionReply) erro
 			p.advance(u, headOf(reply.GetHeads()[i]))
 		}
 	}
-	missed := p.lane.replied(reply.GetEpoch(), reply.GetLaneSequence(), r.GetReplace())
-	if missed || !reply.GetKnown() && !r.GetReplace() {
-		if missed {
-			p.edge.metrics.lost.Inc()
-		}
+	if p.lane.replied(reply.GetEpoch(), reply.GetLaneSequence(), r.GetReplace()) {
+		p.edge.metrics.lost.Inc()
 		p.announce = true
-		p.poke()
 	}
 	return nil
 }
@@ -208,7 +211,10 @@ func (l *deliveryLane) arrived(epoch, sequence uint64) bool {
 // changed or a batch that it had sent before its previous reply has not arrived. Replies and batches come by different
 // ways, so what was sent just now may still be on its way.
 func (l *deliveryLane) replied(epoch, sequence uint64, announced bool) bool {
-	if epoch != l.epoch {
+	if epoch < l.epoch {
+		return true // a former owner: the one who took over is to be told
+	}
+	if epoch > l.epoch {
 		*l = deliveryLane{epoch: epoch, due: sequence}
 		return !announced
 	}

@@ -45,8 +45,8 @@ type session struct {
 	json   bool
 	link   *link
 	conn   *gws.Conn
-	opened time.Time
-	seen   atomic.Int64 // when the client was last heard, in Unix milliseconds
+	opened time.Duration // by the edge's clock
+	seen   atomic.Int64  // when the client was last heard, by the edge's clock
 	tasks  sync.WaitGroup
 
 	budget        bucket // of the read loop
@@ -71,15 +71,18 @@ type session struct {
 // pending is a request that waits for its answer.
 type pending struct {
 	id    uint64
-	since int64 // Unix milliseconds
+	since time.Duration // by the edge's clock
 }
 
 // parting is how a connection is closed.
 type parting struct {
 	code  uint16
 	error *refusal.Refusal // told to the client before the close frame; may be nil
-	since time.Time
+	since time.Duration    // by the edge's clock
 }
+
+// keepPending is how many pending requests an idle session keeps room for.
+const keepPending = 8
 
 // begin notes that a request waits for its answer.
 func (s *session) begin(id uint64) error {
@@ -92,7 +95,7 @@ func (s *session) begin(id uint64) error {
 	if slices.ContainsFunc(s.pending, func(p pending) bool { return p.id == id }) {
 		return errDuplicateID
 	}
-	s.pending = append(s.pending, pending{id, time.Now().UnixMilli()})
+	s.pending = append(s.pending, pending{id, s.edge.now()})
 	return nil
 }
 
@@ -103,7 +106,7 @@ func (s *session) finish(id uint64) bool {
 		return false
 	}
 	s.pending = slices.Delete(s.pending, i, i+1)
-	if len(s.pending) == 0 {
+	if len(s.pending) == 0 && cap(s.pending) > keepPending {
 		s.pending = nil
 	}
 	return true
@@ -120,7 +123,7 @@ func (s *session) answer(f *imv1.ServerFrame) {
 }
 
 // refuse answers a request that begin noted with an error.
-func (s *session) refuse(id uint64, err error) { s.answer(errorFrame(id, err)) }
+func (s *session) refuse(id uint64, err error) { s.answer(s.errorFrame(id, err)) }
 
 // tell sends what answers no noted request: Pong, and the refusal of a request that was not taken.
 func (s *session) tell(f *imv1.ServerFrame) {
@@ -162,7 +165,7 @@ func (s *session) part(code uint16, err *refusal.Refusal) {
 	if s.parting != nil || s.ended {
 		return
 	}
-	s.parting = &parting{code: code, error: err, since: time.Now()}
+	s.parting = &parting{code: code, error: err, since: s.edge.now()}
 	s.edge.metrics.closed(code)
 	s.startFlush()
 }

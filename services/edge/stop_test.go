@@ -51,7 +51,11 @@ func TestStopTellsTheOwnersWhoLeft(t *testing.T) {
 	w := newWorld(t)
 	owner := newOwner(w)
 	s := serve(t, w, Config{})
-	s.login(t, "alice", "d")
+	p := s.login(t, "alice", "d")
+	go func() {
+		for p.more() == nil {
+		}
+	}()
 	eventually(t, "alice is registered", func() bool { return owner.has("alice") })
 	s.stop()
 	if owner.has("alice") {

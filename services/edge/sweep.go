@@ -16,8 +16,8 @@ func (e *Edge) sweep(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-ticker.C:
-			e.each(func(s *session) { s.check(now) })
+		case <-ticker.C:
+			e.each(func(s *session) { s.check(e.now()) })
 		}
 	}
 }
@@ -32,22 +32,22 @@ func (e *Edge) each(f func(*session)) {
 }
 
 // check closes the connection when one of its deadlines is over, and answers requests that waited too long.
-func (s *session) check(now time.Time) {
+func (s *session) check(now time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cfg := &s.edge.cfg
-	silent := now.Sub(time.UnixMilli(s.seen.Load()))
+	silent := now - time.Duration(s.seen.Load())
 	switch {
 	case s.ended:
 	case s.parting != nil:
-		if now.Sub(s.parting.since) > cfg.WriteTimeout+lingerTime {
+		if now-s.parting.since > cfg.WriteTimeout+lingerTime {
 			s.link.abort()
 		}
-	case s.stage == fresh && now.Sub(s.opened) > cfg.ConnectTimeout:
+	case s.stage == fresh && now-s.opened > cfg.ConnectTimeout:
 		s.part(closeUnauthenticated, refusal.New(imv1.ErrorCode_ERROR_CODE_UNAUTHENTICATED,
 			"Connect did not come within %v; send it first of all", cfg.ConnectTimeout))
 	case s.stage == fresh:
-	case !s.expires.After(now):
+	case !s.expires.After(time.Now()):
 		s.part(closeUnauthenticated, refusal.New(imv1.ErrorCode_ERROR_CODE_TOKEN_EXPIRED,
 			"the token of this session has expired; get a new one and connect again"))
 	case silent > s.heartbeat*5/2:
@@ -55,16 +55,16 @@ func (s *session) check(now time.Time) {
 			"nothing came for %v; send Ping every %v, and connect again", silent.Round(time.Millisecond), s.heartbeat))
 		s.link.hurry()
 	default:
-		s.expire(now.Add(-cfg.AnswerTimeout).UnixMilli())
+		s.expire(now - cfg.AnswerTimeout)
 	}
 }
 
 // expire answers the requests that have waited since before a time. The lock is held.
-func (s *session) expire(before int64) {
+func (s *session) expire(before time.Duration) {
 	for len(s.pending) > 0 && s.pending[0].since < before {
 		id := s.pending[0].id
 		s.finish(id)
-		s.reply(s.encode(errorFrame(id, errNoAnswer)))
+		s.reply(s.encode(s.errorFrame(id, errNoAnswer)))
 	}
 }
 
