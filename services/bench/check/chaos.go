@@ -21,7 +21,7 @@ const (
 const (
 	disturbEvery = 600 * time.Millisecond
 	maxStall     = 3 * time.Second
-	killEvery    = 8 * time.Second
+	killEvery    = 5 * time.Second
 	crashWithin  = time.Minute // for the server to be ready again
 )
 

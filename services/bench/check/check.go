@@ -181,7 +181,7 @@ func (r *run) load(ctx context.Context) error {
 	for i, u := range r.world.users {
 		w := &watcher{run: r, user: u, rng: r.rng(watchStream, i),
 			speech: newSpeech(r.Config, r.world, u, "w", stream(watchSpeechStream, i))}
-		parts.Go(func() { w.watch(load) })
+		parts.Go(func() { w.watch(ctx, load) })
 	}
 	parts.Go(func() { r.churn(ctx, load, r.rng(churnStream, 0)) })
 	if r.disturbs() {

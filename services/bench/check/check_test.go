@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type trial struct {
 	fault  fakeserver.Fault
 	faults Faults
+	settle time.Duration // 0: the default
 
 	result Result
 	err    error
@@ -44,18 +46,34 @@ func runTrials(t *testing.T, trials []*trial) {
 	all.Wait()
 }
 
+// run tries longer and longer runs until the fault has happened and there is something to check, however busy the
+// machine is.
 func (tr *trial) run(ctx context.Context) {
+	for d := time.Second; d <= maxTrial; d *= 2 {
+		tr.try(ctx, d)
+		if tr.err != nil || tr.result.Acked >= enough && (tr.fault == "" || tr.fired > 0) {
+			return
+		}
+	}
+}
+
+const (
+	maxTrial = 16 * time.Second
+	enough   = 50 // acknowledged messages
+)
+
+func (tr *trial) try(ctx context.Context, d time.Duration) {
 	server := fakeserver.New(tr.fault)
 	web := httptest.NewServer(server)
 	defer web.Close()
 	deps := Deps{
 		Token: func(user string) (string, error) { return user, nil },
-		Crash: func(context.Context) error { server.Cut(); return nil },
+		Crash: func(context.Context) error { server.Crash(); return nil },
 	}
 	var c *Check
 	c, tr.err = New(Config{
-		URL: "ws" + strings.TrimPrefix(web.URL, "http"), Duration: 1200 * time.Millisecond, Settle: 4 * time.Second,
-		Users: 5, Groups: 2, Rate: 120, Seed: 1, Faults: tr.faults,
+		URL: "ws" + strings.TrimPrefix(web.URL, "http"), Duration: d, Settle: tr.settle,
+		Users: 4, Groups: 2, Rate: 100, Seed: 1, Faults: tr.faults,
 	}, deps)
 	if tr.err == nil {
 		tr.result, tr.err = c.Run(ctx)
@@ -88,7 +106,7 @@ func TestHonestServerPasses(t *testing.T) {
 				tt.result.Print(&text)
 				t.Errorf("an honest server fails:\n%s", &text)
 			}
-			if tt.result.Acked < 50 || tt.result.Delivered < 200 {
+			if tt.result.Acked < enough || tt.result.Delivered <= tt.result.Acked {
 				t.Errorf("%d acknowledged and %d delivered, want a run that checks something", tt.result.Acked, tt.result.Delivered)
 			}
 			if got := tt.result.Faults > 0; got != (tt.faults != FaultsNone) {
@@ -112,7 +130,7 @@ func TestBreachesAreReported(t *testing.T) {
 		{planted(fakeserver.ReadersDiffer), judge.Reordered, []judge.Kind{judge.VisibilityLeaks, judge.Lost, judge.Diverged, judge.Mismatched}},
 		{planted(fakeserver.BreakInbox), judge.Reordered, nil},
 		{planted(fakeserver.SkipIndex), judge.IndexGaps, nil},
-		{planted(fakeserver.SkipUserIndex), judge.IndexGaps, []judge.Kind{judge.Diverged}},
+		{restless(fakeserver.SkipUserIndex, FaultsNone), judge.IndexGaps, []judge.Kind{judge.Diverged, judge.Unanswered}},
 		{planted(fakeserver.DriftUnread), judge.UnreadDrift, []judge.Kind{judge.VisibilityLeaks}},
 		{planted(fakeserver.LeakByPull), judge.VisibilityLeaks, nil},
 		{planted(fakeserver.LeakByPush), judge.VisibilityLeaks, []judge.Kind{judge.Diverged}},
@@ -124,6 +142,8 @@ func TestBreachesAreReported(t *testing.T) {
 		{planted(fakeserver.StoreOther), judge.Mismatched, nil},
 		{resent(fakeserver.ChangeAnswer), judge.ChangedAnswers, []judge.Kind{judge.Mismatched}},
 		{planted(fakeserver.ReadBack), judge.ReadDrift, nil},
+		{restless(fakeserver.ForgetAtCrash, FaultsKill), judge.Lost, []judge.Kind{judge.Mismatched, judge.Diverged,
+			judge.ChangedAnswers, judge.Invented, judge.Reordered, judge.Unanswered, judge.ListDrift, judge.UnreadDrift, judge.ReadDrift}},
 	}
 	var trials []*trial
 	for i := range tests {
@@ -149,6 +169,7 @@ func TestBreachesAreReported(t *testing.T) {
 			for _, v := range tt.result.Violations {
 				t.Log(v)
 			}
+			t.Log(tt.result.Troubles)
 			if !slices.ContainsFunc(tt.result.Violations, func(v judge.Violation) bool { return v.Kind == tt.want && v.Seed == 1 }) {
 				t.Error("no evidence")
 			}
@@ -156,7 +177,82 @@ func TestBreachesAreReported(t *testing.T) {
 	}
 }
 
+// connected makes a check against an honest server.
+func connected(t *testing.T, d Deps) *Check {
+	t.Helper()
+	web := httptest.NewServer(fakeserver.New(""))
+	t.Cleanup(web.Close)
+	d.Token = func(user string) (string, error) { return user, nil }
+	c, err := New(Config{URL: "ws" + strings.TrimPrefix(web.URL, "http"), Users: 3, Devices: 1, Groups: 1}, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	c := connected(t, Deps{Progress: func(s Status) {
+		if s.Acked > 0 {
+			cancel()
+		}
+	}})
+	if _, err := c.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+}
+
+func TestServerThatEndsByItselfEndsTheRun(t *testing.T) {
+	died := make(chan error, 1)
+	died <- errors.New("exit status 2")
+	_, err := connected(t, Deps{Died: died}).Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "exit status 2") {
+		t.Errorf("got %v, want the reason for which the server ended", err)
+	}
+}
+
+func TestServerThatDoesNotComeBackEndsTheRun(t *testing.T) {
+	gone := errors.New("no such server")
+	c := connected(t, Deps{Crash: func(context.Context) error { return gone }})
+	c.run.Faults, c.run.Duration = FaultsKill, time.Second
+	if _, err := c.Run(t.Context()); !errors.Is(err, gone) {
+		t.Errorf("got %v, want %v", err, gone)
+	}
+}
+
+func TestConfigSaysWhatIsWrong(t *testing.T) {
+	token := func(string) (string, error) { return "", nil }
+	tests := []struct {
+		name string
+		cfg  Config
+		deps Deps
+		want string
+	}{
+		{"no server", Config{}, Deps{Token: token}, "URL"},
+		{"no tokens", Config{URL: "ws://h/ws"}, Deps{}, "Token"},
+		{"not a URL of the SDK", Config{URL: "h"}, Deps{Token: token}, "URL"},
+		{"too few users", Config{URL: "ws://h/ws", Users: 2}, Deps{Token: token}, "Users"},
+		{"negative rate", Config{URL: "ws://h/ws", Rate: -1}, Deps{Token: token}, "Rate"},
+		{"unknown faults", Config{URL: "ws://h/ws", Faults: "some"}, Deps{Token: token}, "Faults"},
+		{"nothing to kill", Config{URL: "ws://h/ws", Faults: FaultsKill}, Deps{Token: token}, "Faults"},
+		{"long name", Config{URL: "ws://h/ws", Run: strings.Repeat("x", 41)}, Deps{Token: token}, "Run"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := New(tt.cfg, tt.deps)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("New returns %v, want an error about %s", err, tt.want)
+			}
+		})
+	}
+}
+
 func planted(f fakeserver.Fault) trial { return trial{fault: f, faults: FaultsNone} }
+
+// restless plants a fault after which some devices never come to rest.
+func restless(f fakeserver.Fault, faults Faults) trial {
+	return trial{fault: f, faults: faults, settle: 2 * time.Second}
+}
 
 // resent plants a fault that only shows when messages are sent again.
 func resent(f fakeserver.Fault) trial { return trial{fault: f, faults: FaultsDisconnect} }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 	"github.com/catena-im/catena/services/bench/check/judge"
@@ -32,8 +33,6 @@ type harvest struct {
 
 // collect pulls every chain, as every user who may see it and as some who may not.
 func (r *run) collect(ctx context.Context, record *judge.Record) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.Settle, fmt.Errorf("not done in %v", r.Settle))
-	defer cancel()
 	wanted := r.wanted(record)
 	harvests, errs := make([]harvest, len(r.world.users)), make([]error, len(r.world.users))
 	turns := make(chan struct{}, collectors)
@@ -97,7 +96,8 @@ func conversations(record *judge.Record) []string {
 	return slices.Sorted(maps.Keys(ids))
 }
 
-// harvest pulls for one user. A lost connection is made again and the pull that it broke is repeated.
+// harvest pulls for one user. A lost connection is made again and the pull that it broke is repeated, until none
+// succeeds for as long as the server may take to come to rest.
 func (r *run) harvest(ctx context.Context, user string, ids []string, h *harvest) error {
 	c := collector{run: r, user: user}
 	tasks := []task{func(ctx context.Context, s *wire.Session) error { return c.userChain(ctx, s, h) }}
@@ -106,16 +106,18 @@ func (r *run) harvest(ctx context.Context, user string, ids []string, h *harvest
 			func(ctx context.Context, s *wire.Session) error { return c.conversation(ctx, s, id, h) },
 			func(ctx context.Context, s *wire.Session) error { return c.info(ctx, s, id, h) })
 	}
+	progress := time.Now()
 	for len(tasks) > 0 {
 		err := r.visit(ctx, visitor{user: user, device: collectDevice}, func(ctx context.Context, s *wire.Session) error {
 			for ; len(tasks) > 0; tasks = tasks[1:] {
 				if err := tasks[0](ctx, s); err != nil {
 					return err
 				}
+				progress = time.Now()
 			}
 			return nil
 		})
-		if err != nil && !pause(ctx, revisit) {
+		if err != nil && (time.Since(progress) > r.Settle || !pause(ctx, revisit)) {
 			return fmt.Errorf("pull the chains of %s: %w", user, err)
 		}
 	}
@@ -160,7 +162,7 @@ func (c collector) userChain(ctx context.Context, s *wire.Session, h *harvest) e
 			return errNoPage
 		}
 		for _, e := range page.GetEntries() {
-			view.Entries = append(view.Entries, &imv1.UserEntry{UserIndex: e.GetUserIndex(), Message: c.journal.intern(e.GetMessage())})
+			view.Entries = append(view.Entries, judge.Entry{UserIndex: e.GetUserIndex(), Message: c.journal.intern(e.GetMessage())})
 			from = e.GetUserIndex() + 1
 		}
 		if view.Head = page.GetHead(); !page.GetHasMore() {

@@ -29,7 +29,7 @@ type device struct {
 	client *client.Client
 
 	mu      sync.Mutex // guards the fields below
-	applied []*imv1.UserEntry
+	applied []judge.Entry
 	heads   map[string]uint64 // the last index that was applied of each conversation
 	known   map[string]readPosition
 	stale   bool // the conversation list is to be read again
@@ -140,7 +140,7 @@ func (d *device) apply(e client.MessageReceived) {
 	d.journal.applied()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.applied = append(d.applied, &imv1.UserEntry{UserIndex: e.UserIndex, Message: m})
+	d.applied = append(d.applied, judge.Entry{UserIndex: e.UserIndex, Message: m})
 	d.heads[m.GetConversationId()] = max(d.heads[m.GetConversationId()], m.GetConversationIndex())
 }
 

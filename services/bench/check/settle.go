@@ -32,6 +32,9 @@ func (r *run) settle(ctx context.Context) error {
 	if !until(ctx, func() bool { missing = r.missing(awaited); return missing == "" }) {
 		return fmt.Errorf("%s %v after the load", missing, r.Settle)
 	}
+	if err := r.catchUp(ctx); err != nil {
+		return err
+	}
 	r.phase("waiting for read positions")
 	return r.settleReads(ctx)
 }
@@ -110,6 +113,22 @@ func (r *run) missing(awaited map[place]uint64) string {
 		}
 	}
 	return ""
+}
+
+// catchUp waits until every device has come as far as the server's user chain. After the closing messages there should
+// be nothing to wait for; it is asked for all the same, because a wrong guess here would accuse the server.
+func (r *run) catchUp(ctx context.Context) error {
+	for _, d := range r.devices {
+		page, err := d.now().PullUser(ctx, &imv1.PullUser{Limit: 1, NewestFirst: true})
+		if err != nil {
+			return fmt.Errorf("ask for the head of %s: %w", d.user, err)
+		}
+		head := page.GetHead().GetUserIndex()
+		if !until(ctx, func() bool { return d.now().Position() >= head }) {
+			return fmt.Errorf("device %s of %s had its user chain up to %d of %d %v after the load", d.name, d.user, d.now().Position(), head, r.Settle)
+		}
+	}
+	return nil
 }
 
 // settleReads takes the final lists and waits until every device was told the read positions in them, by events or by

@@ -37,10 +37,16 @@ type watcher struct {
 	rng    *rand.Rand
 }
 
-// watch keeps a session open until load ends.
-func (w *watcher) watch(load context.Context) {
+// watch keeps a session open until load ends. A request that is under way then ends within ctx, so that nothing of it
+// comes when the conversations are closed.
+func (w *watcher) watch(ctx, load context.Context) {
 	for first := true; first || pause(load, jitter(w.rng, revisit)); first = false {
-		_ = w.visit(load, visitor{w.user, watchDevice, w.heard}, w.disturb)
+		_ = w.visit(ctx, visitor{w.user, watchDevice, w.heard}, func(ctx context.Context, s *wire.Session) error {
+			until, end := context.WithCancel(load)
+			defer end()
+			defer context.AfterFunc(ctx, end)()
+			return w.disturb(ctx, until, s)
+		})
 	}
 }
 
@@ -67,20 +73,20 @@ func (w *watcher) heard(f *imv1.ServerFrame) {
 	}
 }
 
-// disturb sends again, if the run is to be disturbed, until the session ends.
-func (w *watcher) disturb(ctx context.Context, s *wire.Session) error {
+// disturb sends again, if the run is to be disturbed, until the other context ends.
+func (w *watcher) disturb(ctx, until context.Context, s *wire.Session) error {
 	if !w.disturbs() {
-		<-ctx.Done()
-		return ctx.Err()
+		<-until.Done()
+		return nil
 	}
-	for pause(ctx, jitter(w.rng, w.every(resendEvery))) {
+	for pause(until, jitter(w.rng, w.every(resendEvery))) {
 		if w.rng.IntN(2) == 0 {
 			w.sendThrice(ctx, s)
 		} else {
 			w.sendLate(ctx)
 		}
 	}
-	return ctx.Err()
+	return nil
 }
 
 // sendThrice sends a new message over three connections at once, half of the times with another body on the third.

@@ -75,7 +75,7 @@ func (w *world) learned(id, owner string, members []string) {
 	defer w.mu.Unlock()
 	for _, g := range w.groups {
 		if g.id == id {
-			g.owner, g.members = owner, members
+			g.owner, g.members = owner, slices.Clone(members)
 		}
 	}
 }

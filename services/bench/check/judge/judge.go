@@ -12,9 +12,9 @@ import (
 type trial struct {
 	*Record
 	chains  map[string]*chain
-	entries map[string][]*imv1.UserEntry // the user chains, by user
-	told    map[position]uint64          // the furthest read positions that the server told
-	asked   map[position]uint64          // the furthest read positions that were asked for
+	entries map[string][]Entry  // the user chains, by user
+	told    map[position]uint64 // the furthest read positions that the server told
+	asked   map[position]uint64 // the furthest read positions that were asked for
 	verdict Verdict
 }
 
@@ -43,7 +43,7 @@ func Decide(r *Record) Verdict {
 
 // index gathers what is looked up often.
 func (t *trial) index() {
-	t.chains, t.entries = map[string]*chain{}, map[string][]*imv1.UserEntry{}
+	t.chains, t.entries = map[string]*chain{}, map[string][]Entry{}
 	t.told, t.asked = map[position]uint64{}, map[position]uint64{}
 	for _, v := range t.Users {
 		t.entries[v.User] = v.Entries

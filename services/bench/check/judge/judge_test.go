@@ -19,7 +19,7 @@ const (
 type scene struct {
 	Record
 	chains map[string][]*imv1.Message
-	users  map[string][]*imv1.UserEntry
+	users  map[string][]Entry
 	clock  int64
 }
 
@@ -31,7 +31,7 @@ func (s *scene) enter(m *imv1.Message, sees ...string) *imv1.Message {
 	m.ServerTimeMs = s.clock
 	s.chains[m.GetConversationId()] = append(s.chains[m.GetConversationId()], m)
 	for _, u := range sees {
-		s.users[u] = append(s.users[u], &imv1.UserEntry{UserIndex: uint64(len(s.users[u]) + 1), Message: m})
+		s.users[u] = append(s.users[u], Entry{UserIndex: uint64(len(s.users[u]) + 1), Message: m})
 	}
 	return m
 }
@@ -73,7 +73,7 @@ func self() *imv1.Visibility {
 
 // honest is a run with a single conversation and a group whose members change, and an outsider, dan.
 func honest() *scene {
-	s := &scene{chains: map[string][]*imv1.Message{}, users: map[string][]*imv1.UserEntry{}}
+	s := &scene{chains: map[string][]*imv1.Message{}, users: map[string][]Entry{}}
 	s.Seed = 7
 	s.send("ann", pair, "p1", nil, "ann", "bob")
 	s.send("ann", pair, "p2", self(), "ann")
@@ -100,9 +100,9 @@ func (s *scene) views() {
 		for _, c := range []string{pair, group} {
 			view := ConversationView{User: u, Conversation: c}
 			for _, e := range entries {
-				if e.GetMessage().GetConversationId() == c {
-					view.Messages = append(view.Messages, e.GetMessage())
-					view.Head = e.GetMessage().GetConversationIndex()
+				if e.Message.GetConversationId() == c {
+					view.Messages = append(view.Messages, e.Message)
+					view.Head = e.Message.GetConversationIndex()
 				}
 			}
 			if view.Head == 0 {
@@ -185,22 +185,22 @@ func changed(messages []*imv1.Message, i int, change func(*imv1.Message)) []*imv
 }
 
 // inserted is the entries with m entered at i, and renumbered.
-func inserted(entries []*imv1.UserEntry, i int, m *imv1.Message) []*imv1.UserEntry {
-	return renumbered(slices.Insert(slices.Clone(entries), i, &imv1.UserEntry{Message: m}))
+func inserted(entries []Entry, i int, m *imv1.Message) []Entry {
+	return renumbered(slices.Insert(slices.Clone(entries), i, Entry{Message: m}))
 }
 
-func renumbered(entries []*imv1.UserEntry) []*imv1.UserEntry {
-	var out []*imv1.UserEntry
+func renumbered(entries []Entry) []Entry {
+	var out []Entry
 	for i, e := range entries {
-		out = append(out, &imv1.UserEntry{UserIndex: uint64(i + 1), Message: e.GetMessage()})
+		out = append(out, Entry{UserIndex: uint64(i + 1), Message: e.Message})
 	}
 	return out
 }
 
 // show makes user's chain, device and head be entries.
-func (s *scene) show(user string, entries []*imv1.UserEntry) {
+func (s *scene) show(user string, entries []Entry) {
 	s.user(user).Entries, s.device(user).Applied = entries, entries
-	s.user(user).Head = &imv1.Head{UserIndex: entries[len(entries)-1].GetUserIndex()}
+	s.user(user).Head = &imv1.Head{UserIndex: entries[len(entries)-1].UserIndex}
 }
 
 func TestDecideFindsNothingInAnHonestRun(t *testing.T) {
@@ -292,7 +292,7 @@ func TestDecideFindsBreaches(t *testing.T) {
 		{"head of a user chain beyond its entries", func(s *scene) { s.user("bob").Head = &imv1.Head{UserIndex: 99} }, Counts{IndexGaps: 1}},
 		{"device applied less", func(s *scene) { s.device("bob").Applied = s.users["bob"][:2] }, Counts{Diverged: 1}},
 		{"device applied more", func(s *scene) {
-			s.device("dan").Applied = []*imv1.UserEntry{{UserIndex: 1, Message: s.chains[pair][0]}}
+			s.device("dan").Applied = []Entry{{1, s.chains[pair][0]}}
 		}, Counts{Diverged: 1}},
 		{"device applied other content", func(s *scene) {
 			entries := renumbered(s.users["bob"])

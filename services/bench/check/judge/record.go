@@ -118,17 +118,23 @@ type ConversationView struct {
 	Refusal            imv1.ErrorCode  // instead of the others
 }
 
+// Entry is an entry of a user chain. There are many of them in a record, so they are small.
+type Entry struct {
+	UserIndex uint64
+	Message   *imv1.Message
+}
+
 // UserView is a user chain, pulled from 1.
 type UserView struct {
 	User    string
-	Entries []*imv1.UserEntry // in the order of the pages
-	Head    *imv1.Head        // of the last page
+	Entries []Entry    // in the order of the pages
+	Head    *imv1.Head // of the last page
 }
 
 // DeviceView is what a device on the SDK got as events.
 type DeviceView struct {
 	User, Device string
-	Applied      []*imv1.UserEntry // in the order of the events
+	Applied      []Entry           // in the order of the events
 	Reads        map[string]uint64 // the read positions it was told, by conversation; nil when that was not watched
 }
 

@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -89,7 +90,7 @@ func (t *trial) judgeUsers() {
 		}
 		var last uint64
 		if n := len(view.Entries); n > 0 {
-			last = view.Entries[n-1].GetUserIndex()
+			last = view.Entries[n-1].UserIndex
 		}
 		if head := view.Head.GetUserIndex(); head != last {
 			t.breach(IndexGaps, Violation{User: view.User, UserIndex: head, What: fmt.Sprintf("the head of the user chain is not its last entry, %d", last)})
@@ -102,14 +103,14 @@ func (t *trial) judgeEntries(view *UserView) map[string]map[uint64]bool {
 	held, newest := map[string]map[uint64]bool{}, map[string]uint64{}
 	next := uint64(1)
 	for _, e := range view.Entries {
-		m := e.GetMessage()
+		m := e.Message
 		id, at := m.GetConversationId(), m.GetConversationIndex()
-		where := Violation{User: view.User, Conversation: id, Index: at, UserIndex: e.GetUserIndex(), ClientMessageID: m.GetClientMessageId()}
-		if e.GetUserIndex() != next {
+		where := Violation{User: view.User, Conversation: id, Index: at, UserIndex: e.UserIndex, ClientMessageID: m.GetClientMessageId()}
+		if e.UserIndex != next {
 			where.What = fmt.Sprintf("the user chain goes on with this user index, want %d", next)
 			t.breach(IndexGaps, where)
 		}
-		next = e.GetUserIndex() + 1
+		next = e.UserIndex + 1
 		switch {
 		case held[id][at]:
 			where.What = "the message stands in the user chain twice"
@@ -152,11 +153,11 @@ func (t *trial) judgeDevices() {
 			t.breach(Diverged, where)
 		}
 		for n, e := range view.Applied {
-			if n < len(entries) && e.GetUserIndex() == entries[n].GetUserIndex() && same(e.GetMessage(), entries[n].GetMessage()) {
+			if n < len(entries) && e.UserIndex == entries[n].UserIndex && same(e.Message, entries[n].Message) {
 				continue
 			}
-			where.UserIndex, where.Index = e.GetUserIndex(), e.GetMessage().GetConversationIndex()
-			where.Conversation, where.ClientMessageID = e.GetMessage().GetConversationId(), e.GetMessage().GetClientMessageId()
+			where.UserIndex, where.Index = e.UserIndex, e.Message.GetConversationIndex()
+			where.Conversation, where.ClientMessageID = e.Message.GetConversationId(), e.Message.GetClientMessageId()
 			where.What = fmt.Sprintf("entry %d that the device applied is not entry %d of the user chain; later ones are not compared", n+1, n+1)
 			t.breach(Diverged, where)
 			break
@@ -185,8 +186,8 @@ func (t *trial) judgeSightings() {
 // holds reports whether the user chain has the message of s where s says.
 func (t *trial) holds(s Sighting) bool {
 	entries := t.entries[s.User]
-	i, ok := slices.BinarySearchFunc(entries, s.UserIndex, func(e *imv1.UserEntry, at uint64) int {
-		return int(e.GetUserIndex()) - int(at)
+	i, ok := slices.BinarySearchFunc(entries, s.UserIndex, func(e Entry, at uint64) int {
+		return cmp.Compare(e.UserIndex, at)
 	})
-	return ok && same(entries[i].GetMessage(), s.Message)
+	return ok && same(entries[i].Message, s.Message)
 }

@@ -201,3 +201,23 @@ func (u *user) tell(f *imv1.ServerFrame) {
 		d.tell(f)
 	}
 }
+
+// forget removes the newest message from its chain and from those user chains that end with it.
+func (s *Server) forget() {
+	var newest *imv1.Message
+	for _, c := range s.conversations {
+		if m := c.chain[c.last]; newest == nil || m.GetServerTimeMs() > newest.GetServerTimeMs() {
+			newest = m
+		}
+	}
+	c := s.conversations[newest.GetConversationId()]
+	delete(c.chain, c.last)
+	delete(c.sent, sendKey{newest.GetSenderId(), newest.GetClientMessageId()})
+	c.last--
+	for _, u := range s.users {
+		if n := len(u.chain); n > 0 && u.chain[n-1].GetMessage() == newest {
+			u.chain = u.chain[:n-1]
+			u.next--
+		}
+	}
+}

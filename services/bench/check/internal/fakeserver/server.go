@@ -58,6 +58,18 @@ func (s *Server) Cut() {
 	}
 }
 
+// Crash is what a kill and a new start do: the connections are gone and the data is still there, unless that is the
+// fault.
+func (s *Server) Crash() {
+	s.mu.Lock()
+	if s.fault == ForgetAtCrash && s.fired == 0 {
+		s.forget()
+		s.fired++
+	}
+	s.mu.Unlock()
+	s.Cut()
+}
+
 // ServeHTTP runs one connection until it ends.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{binary, text}})
