@@ -100,7 +100,7 @@ func TestSubprotocolIsChosenAmongAllThatAreOffered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := resp.Header.Get("Sec-WebSocket-Protocol"); resp.StatusCode != 101 || got != protocolJSON {
+	if got := resp.Header.Get("Sec-WebSocket-Protocol"); resp.StatusCode != http.StatusSwitchingProtocols || got != protocolJSON {
 		t.Errorf("got %s %q", resp.Status, got)
 	}
 }

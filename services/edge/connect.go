@@ -11,6 +11,7 @@ import (
 	"github.com/catena-im/catena/pkg/im"
 	"github.com/catena-im/catena/pkg/refusal"
 	imv1 "github.com/catena-im/catena/proto/im/v1"
+	"github.com/catena-im/catena/services/edge/token"
 )
 
 // connect authenticates the connection. Requests are taken from here on; Connected follows when the history service
@@ -19,24 +20,20 @@ func (s *session) connect(id uint64, c *imv1.Connect) error {
 	if s.authenticated {
 		return badArgument("the connection is authenticated already; open another one for another token")
 	}
-	device := im.DeviceID(c.GetDeviceId())
-	if err := device.Validate(); err != nil {
+	if err := im.DeviceID(c.GetDeviceId()).Validate(); err != nil {
 		return badID("connect.device_id", err)
 	}
 	if n := len(c.GetPlatform()); n > maxPlatform {
 		return badArgument("connect.platform has %d bytes; give at most %d", n, maxPlatform)
 	}
-	claims, err := s.edge.tokens.Verify(c.GetToken())
-	if err == nil && claims.Device != "" && claims.Device != device {
-		err = refusal.New(imv1.ErrorCode_ERROR_CODE_TOKEN_DEVICE, "the token is for another device; connect with the device_id that it names")
-	}
+	claims, err := s.edge.verify(c)
 	if err != nil {
 		s.deny(id, err)
 		s.close(closeUnauthenticated, nil)
 		return nil
 	}
 	s.mu.Lock()
-	s.user, s.device, s.expires = claims.User, device, claims.Expires
+	s.user, s.device, s.expires = claims.User, im.DeviceID(c.GetDeviceId()), claims.Expires
 	s.heartbeat = s.edge.cfg.interval(c.GetHeartbeatMs())
 	s.stage = joining
 	s.mu.Unlock()
@@ -49,7 +46,7 @@ func (s *session) connect(id uint64, c *imv1.Connect) error {
 	}
 	s.authenticated = true
 	s.edge.metrics.sessions.Inc()
-	s.edge.log.Debug("session", "session", s.number, "user", s.user, "device", device, "platform", c.GetPlatform(), "index", c.GetLastUserIndex())
+	s.edge.log.Debug("session", "session", s.number, "user", claims.User, "device", c.GetDeviceId(), "platform", c.GetPlatform(), "index", c.GetLastUserIndex())
 	if replaced != nil {
 		replaced.close(closeReplaced, refusal.New(imv1.ErrorCode_ERROR_CODE_SESSION_REPLACED,
 			"a newer session of this device took over; do not connect twice with one device_id"))
@@ -60,6 +57,15 @@ func (s *session) connect(id uint64, c *imv1.Connect) error {
 		s.start(func() { s.welcome(id) })
 	}
 	return nil
+}
+
+// verify verifies the token of a Connect, and that it is for its device.
+func (e *Edge) verify(c *imv1.Connect) (token.Claims, error) {
+	claims, err := e.tokens.Verify(c.GetToken())
+	if err == nil && claims.Device != "" && string(claims.Device) != c.GetDeviceId() {
+		err = refusal.New(imv1.ErrorCode_ERROR_CODE_TOKEN_DEVICE, "the token is for another device; connect with the device_id that it names")
+	}
+	return claims, err
 }
 
 // welcome answers Connect.

@@ -44,7 +44,7 @@ func (handler) OnPong(c *gws.Conn, _ []byte) {
 }
 
 func (handler) OnMessage(c *gws.Conn, m *gws.Message) {
-	defer m.Close()
+	defer func() { _ = m.Close() }() // gives the buffer back
 	s := sessionOf(c)
 	s.alive()
 	text := m.Opcode == gws.OpcodeText

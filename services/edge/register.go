@@ -98,17 +98,20 @@ func (p *partition) plan() []*imv1.SessionRequest {
 	defer p.mu.Unlock()
 	everything := p.announce || p.lane.epoch == 0
 	var add, drop []string
+	for u := range p.changed {
+		if p.users[u] != nil {
+			add = append(add, string(u))
+		} else {
+			drop = append(drop, string(u))
+		}
+	}
+	if len(add) > 0 && len(add) == len(p.users) {
+		everything = true // nobody was here before, and the owner forgets an edge without users
+	}
 	if everything {
+		add, drop = nil, nil
 		for u := range p.users {
 			add = append(add, string(u))
-		}
-	} else {
-		for u := range p.changed {
-			if p.users[u] != nil {
-				add = append(add, string(u))
-			} else {
-				drop = append(drop, string(u))
-			}
 		}
 	}
 	clear(p.changed)
@@ -216,6 +219,10 @@ func (l *deliveryLane) replied(epoch, sequence uint64, announced bool) bool {
 	}
 	if epoch > l.epoch {
 		*l = deliveryLane{epoch: epoch, due: sequence}
+		return !announced
+	}
+	if sequence < l.due { // the owner had forgotten this edge and counts anew
+		*l = deliveryLane{epoch: epoch, last: min(l.last, sequence), due: sequence}
 		return !announced
 	}
 	missed := l.last < l.due

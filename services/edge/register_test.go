@@ -184,21 +184,22 @@ func TestDeliveryLane(t *testing.T) {
 		want             bool // arrived: nothing is missing; replied: announce
 	}
 	for name, steps := range map[string][]step{
-		"in order":                    {{true, true, 1, 0, false}, {false, false, 1, 1, true}, {false, false, 1, 2, true}, {true, false, 1, 2, false}},
-		"one is missing":              {{true, true, 1, 0, false}, {false, false, 1, 2, false}, {false, false, 1, 3, true}},
-		"tail lost":                   {{true, true, 1, 0, false}, {true, false, 1, 1, false}, {true, false, 1, 1, true}, {false, false, 1, 2, true}},
-		"late but there":              {{true, true, 1, 0, false}, {true, false, 1, 1, false}, {false, false, 1, 1, true}, {true, false, 1, 1, false}},
-		"overtaken by a batch":        {{false, false, 1, 1, true}, {true, true, 1, 1, false}, {false, false, 1, 2, true}},
-		"new owner, not announced":    {{true, true, 1, 0, false}, {true, false, 2, 0, true}},
-		"new owner's first batch":     {{true, true, 1, 0, false}, {false, false, 2, 1, true}, {false, false, 2, 2, true}},
-		"former owner's late batch":   {{true, true, 2, 0, false}, {false, false, 1, 9, true}, {false, false, 2, 1, true}},
-		"count begins again":          {{true, true, 1, 0, false}, {false, false, 1, 1, true}, {false, false, 1, 1, false}, {false, false, 1, 2, true}},
-		"answers only":                {{false, false, 0, 0, true}},
-		"first reply, batches before": {{true, true, 1, 5, false}, {false, false, 1, 6, false}},
+		"in order":                     {{true, true, 1, 0, false}, {false, false, 1, 1, true}, {false, false, 1, 2, true}, {true, false, 1, 2, false}},
+		"one is missing":               {{true, true, 1, 0, false}, {false, false, 1, 2, false}, {false, false, 1, 3, true}},
+		"tail lost":                    {{true, true, 1, 0, false}, {true, false, 1, 1, false}, {true, false, 1, 1, true}, {false, false, 1, 2, true}},
+		"late but there":               {{true, true, 1, 0, false}, {true, false, 1, 1, false}, {false, false, 1, 1, true}, {true, false, 1, 1, false}},
+		"overtaken by a batch":         {{false, false, 1, 1, true}, {true, true, 1, 1, false}, {false, false, 1, 2, true}},
+		"new owner, not announced":     {{true, true, 1, 0, false}, {true, false, 2, 0, true}},
+		"new owner's first batch":      {{true, true, 1, 0, false}, {false, false, 2, 1, true}, {false, false, 2, 2, true}},
+		"former owner's late batch":    {{true, true, 2, 0, false}, {false, false, 1, 9, true}, {false, false, 2, 1, true}},
+		"count begins again":           {{true, true, 1, 0, false}, {false, false, 1, 1, true}, {false, false, 1, 1, false}, {false, false, 1, 2, true}},
+		"owner forgot and counts anew": {{true, true, 1, 5, false}, {false, false, 1, 6, false}, {true, false, 1, 6, false}, {true, true, 1, 0, false}, {false, false, 1, 1, true}},
+		"answers only":                 {{false, false, 0, 0, true}},
+		"first reply, batches before":  {{true, true, 1, 5, false}, {false, false, 1, 6, false}},
 	} {
 		var l deliveryLane
 		for i, st := range steps {
-			got := false
+			var got bool
 			if st.reply {
 				got = l.replied(st.epoch, st.sequence, st.announced)
 			} else {

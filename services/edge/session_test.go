@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -192,7 +193,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	s := serve(t, newWorld(t), Config{MaxConnections: 1})
 	s.login(t, "alice", "d")
 	_, resp, err := websocket.Dial(context.Background(), s.url, &websocket.DialOptions{Subprotocols: []string{protocolBinary}})
-	if err == nil || resp == nil || resp.StatusCode != 503 {
+	if err == nil || resp == nil || resp.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("got %v, want status 503", resp)
 	}
 }
