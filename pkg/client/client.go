@@ -21,8 +21,8 @@ type Config struct {
 	Token    func(ctx context.Context) (string, error) // a valid token; called before every connect
 	Store    Store                                     // nil: a new MemoryStore
 
-	// OnEvent gets the events in order, one at a time, from one goroutine of Run. It may call any method but Run, and
-	// Send only with a context that ends. While it blocks, later events wait. nil: events are dropped.
+	// OnEvent gets the events in order, one at a time, from one goroutine of Run. It may call any method but Run. While
+	// it blocks, later events wait, and so does the return of Run. nil: events are dropped.
 	OnEvent func(Event)
 
 	Log         *slog.Logger  // nil: silence
@@ -92,7 +92,7 @@ type Client struct {
 	wake     chan struct{} // holds one: there may be something to send
 	storing  chan struct{} // holds one: taken while a message goes into the store and then into the outbox; guards nextSeq
 	nextSeq  uint64        // 0 until the store was loaded
-	stopped  chan struct{} // closed when Run has ended
+	stopped  chan struct{} // closed when nothing is sent any more, just before Run returns
 
 	mu      sync.Mutex // guards the fields below
 	user    string     // as stored; empty before the first connection
@@ -152,7 +152,7 @@ func (c *Client) Ready(ctx context.Context) error {
 	}
 }
 
-// stopError is why nothing goes any more. Run must have ended.
+// stopError is why nothing is sent any more. stopped must be closed.
 func (c *Client) stopError() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"slices"
 	"testing"
 
 	imv1 "github.com/catena-im/catena/proto/im/v1"
@@ -53,21 +52,4 @@ func TestSendWaitsForTheAnswer(t *testing.T) {
 			f.await(func(e []Event) bool { return len(of[SendDone](e)) == 1 })
 		})
 	}
-}
-
-func TestPushesOutOfLineArePulled(t *testing.T) {
-	bubble(t, func(t *testing.T, f *fake) {
-		c, _ := f.start(f.config())
-		p := f.login(0)
-		p.push(1, 1, 5, 2, 4)
-		p.page(p.next(), 5, 100)
-		p.push(3, 5)
-		f.await(told(5))
-		if got := indexes(f.events()); !slices.Equal(got, upTo(5)) {
-			t.Errorf("got %v, want 1 to 5", got)
-		}
-		if got := c.Position(); got != 5 {
-			t.Errorf("position %d, want 5", got)
-		}
-	})
 }

@@ -50,9 +50,9 @@ func bubble(t *testing.T, test func(t *testing.T, f *fake)) {
 		server := &http.Server{Handler: f}
 		var wg sync.WaitGroup
 		wg.Go(func() { server.Serve(f) })
+		defer wg.Wait()
+		defer server.Close()
 		test(t, f)
-		server.Close()
-		wg.Wait()
 	})
 }
 
@@ -109,8 +109,11 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer conn.CloseNow()
 	conn.SetReadLimit(-1)
 	p := &peer{f: f, conn: conn, in: make(chan *imv1.ClientFrame, 4096)}
-	f.conns <- p
-	p.read()
+	select {
+	case f.conns <- p:
+		p.read()
+	case <-f.closed:
+	}
 }
 
 // config is that of a client of this fake, which records its events.
@@ -188,6 +191,7 @@ type peer struct {
 	f    *fake
 	conn *websocket.Conn
 	in   chan *imv1.ClientFrame
+	end  error // why in was closed
 }
 
 func (p *peer) read() {
@@ -195,6 +199,7 @@ func (p *peer) read() {
 	for {
 		kind, data, err := p.conn.Read(context.Background())
 		if err != nil {
+			p.end = err
 			return
 		}
 		var frames imv1.ClientFrames
@@ -270,10 +275,11 @@ func (p *peer) any() *imv1.ClientFrame {
 	}
 }
 
-// gone waits until the client has closed the connection.
-func (p *peer) gone() {
+// gone waits until the client has closed the connection and returns how.
+func (p *peer) gone() error {
 	for range p.in {
 	}
+	return p.end
 }
 
 func (p *peer) send(frames ...*imv1.ServerFrame) {

@@ -28,31 +28,31 @@ func (c *Client) Run(ctx context.Context) error {
 	if c.started.Swap(true) {
 		return errors.New("run was called before; make a new client")
 	}
-	err := c.run(ctx)
-	c.mu.Lock()
-	c.err = err
-	c.mu.Unlock()
-	close(c.stopped)
-	return err
-}
-
-func (c *Client) run(ctx context.Context) error {
 	if err := c.hold(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil
+			err = nil
 		}
+		c.stop(err)
 		return err
 	}
 	<-c.storing
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	return c.run(ctx)
+}
+
+func (c *Client) run(parent context.Context) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
 	var wg sync.WaitGroup
 	var broken error
 	wg.Go(func() {
 		broken = c.emitter.run()
-		cancel()
+		cancel(broken)
 	})
 	err := c.connect(ctx)
+	if err == nil && parent.Err() == nil {
+		err = context.Cause(ctx)
+	}
+	c.stop(err) // before the wait: OnEvent may be waiting for an answer
 	c.emitter.end()
 	wg.Wait()
 	c.http.CloseIdleConnections()
@@ -60,6 +60,14 @@ func (c *Client) run(ctx context.Context) error {
 		return broken
 	}
 	return err
+}
+
+// stop ends all waiting for answers.
+func (c *Client) stop(err error) {
+	c.mu.Lock()
+	c.err = err
+	c.mu.Unlock()
+	close(c.stopped)
 }
 
 // connect makes one connection after the other until ctx ends or connecting again is of no use.
