@@ -24,6 +24,7 @@ func newRoot() *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: serverGroup, Title: "Server:"},
 		&cobra.Group{ID: clientGroup, Title: "Client:"},
+		&cobra.Group{ID: operatorGroup, Title: "Operations:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {
@@ -33,12 +34,14 @@ func newRoot() *cobra.Command {
 	}
 	add(serverGroup, devCommand(), configCommand(), newCheckCommand())
 	add(clientGroup, tokenCommand(), chatCommand(), sendCommand(), listCommand(), pullCommand(), groupCommand())
+	add(operatorGroup, newCheckCommand(), inspectCommand())
 	return root
 }
 
 const (
-	serverGroup = "server"
-	clientGroup = "client"
+	serverGroup   = "server"
+	clientGroup   = "client"
+	operatorGroup = "operator"
 )
 
 // between is cobra.RangeArgs with an error that shows how the command is used; most < 0 means any number.
