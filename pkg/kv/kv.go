@@ -19,6 +19,8 @@ var (
 	// ErrUnavailable: the store takes no writes now (disk full, store away). Nothing is known to be written; open the
 	// partition again later.
 	ErrUnavailable = errors.New("kv: store unavailable")
+	// ErrExpired: the snapshot is older than the store keeps what was overwritten. Take another.
+	ErrExpired = errors.New("kv: snapshot is too old")
 	// Stop is returned by a Scan callback to end the scan without an error.
 	Stop = errors.New("kv: stop") //nolint:revive,staticcheck // a signal, not an error: kv.Stop reads like fs.SkipAll
 )
@@ -44,7 +46,8 @@ type Store interface {
 	Close() error
 }
 
-// Snapshot is a fixed view of the store, good for minutes. Safe for concurrent use.
+// Snapshot is a fixed view of the store, good for minutes: a driver that lets go of what was overwritten answers
+// ErrExpired once it did. Safe for concurrent use.
 type Snapshot interface {
 	// Get returns the value of key, nil when absent. The caller owns the result.
 	Get(ctx context.Context, key []byte) ([]byte, error)

@@ -102,9 +102,14 @@ func outside(path string, from Room, imported string, test bool) string {
 		return "the nouns import the standard library only, so that everything may import the nouns"
 	}
 	for _, k := range Keeps {
-		if below(imported, k.Module) && !below(path, k.Room) && (!test || !k.Tests) {
-			return "this module is imported in " + k.Room + " only: " + k.Why
+		if !below(imported, k.Module) || below(path, k.Room) || k.Also != "" && below(path, k.Also) || test && k.Tests {
+			continue
 		}
+		rooms := k.Room
+		if k.Also != "" {
+			rooms += " and " + k.Also
+		}
+		return "this module is imported in " + rooms + " only: " + k.Why
 	}
 	return ""
 }
