@@ -39,8 +39,10 @@ type Log struct {
 	Confirmed int    // the last of them that must survive
 }
 
-// logKept is how many rows a Log keeps: each commit deletes an older one.
-const logKept = 10
+const (
+	logKept = 10   // rows: each commit deletes an older one
+	logRow  = 1000 // bytes
+)
 
 // Next is the batch of commit Committed + 1, always the same.
 func (l *Log) Next() *kv.Batch {
@@ -50,7 +52,7 @@ func (l *Log) Next() *kv.Batch {
 		b.Expect = []byte(strconv.Itoa(n - 1))
 	}
 	b.Put([]byte(l.Prefix+"last"), b.Next)
-	b.Put(fmt.Appendf(nil, "%srow/%06d", l.Prefix, n), append(b.Next, make([]byte, 100)...))
+	b.Put(fmt.Appendf(nil, "%srow/%06d", l.Prefix, n), append(b.Next, make([]byte, logRow)...))
 	b.Delete(fmt.Appendf(nil, "%srow/%06d", l.Prefix, n-logKept))
 	return b
 }

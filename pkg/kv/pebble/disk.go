@@ -3,8 +3,10 @@ package pebble
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -12,12 +14,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// roomPoll is how long a write that found the disk full waits before it tries again.
-const roomPoll = 100 * time.Millisecond
-
-// disk is the file system that Pebble is given. It hides failed writes, since Pebble answers those by ending the
-// process. A write that finds the disk full waits for room. Any other failure freezes the folder as a power loss would:
-// nothing reaches it afterwards, what is created lives in memory, and Pebble may go on until it is closed, not knowing.
+// disk is the file system that Pebble is given. It hides failed writes, since Pebble answers most by ending the process.
+// A write that finds the disk full waits for room. Any other failure freezes the folder as a power loss would: nothing
+// reaches it afterwards. Whoever writes then waits for the store to be closed, and goes on to its end in memory, not
+// knowing.
 //
 // What reaches the folder is sound for recovery: a change that depends on a lost one is started after it and so is lost
 // too.
@@ -25,6 +25,7 @@ type disk struct {
 	vfs.FS // the folder's; what only reads goes straight to it
 	dir    string
 	log    *slog.Logger
+	poll   time.Duration // until a write that found the disk full tries again
 
 	failed chan struct{} // closed by the first failure
 	hurry  chan struct{} // closed when nothing may wait any longer
@@ -39,9 +40,9 @@ type disk struct {
 
 var _ vfs.FS = (*disk)(nil)
 
-func newDisk(fs vfs.FS, dir string, log *slog.Logger) *disk {
+func newDisk(fsys vfs.FS, dir string, log *slog.Logger) *disk {
 	return &disk{
-		FS: fs, dir: dir, log: log,
+		FS: fsys, dir: dir, log: log, poll: 100 * time.Millisecond,
 		failed: make(chan struct{}), hurry: make(chan struct{}), full: make(chan struct{}),
 	}
 }
@@ -104,39 +105,52 @@ func (d *disk) fail(cause error) {
 // once makes a change that must not be tried again, such as a sync: after a failed one the kernel may have dropped the
 // data and answer the next with success. It reports whether the change was made.
 func (d *disk) once(op, name string, change func() error) bool {
-	if !d.alive() {
-		return false
-	}
-	if err := change(); err != nil {
-		d.fail(fmt.Errorf("%s %s: %w", op, name, err))
-		return false
-	}
-	return true
-}
-
-// insist makes a change, waiting for room where there is none. It reports whether the change was made.
-func (d *disk) insist(op, name string, change func() error) bool {
-	waits := false
-	defer func() {
-		if waits {
-			d.stopWait()
-		}
-	}()
-	for d.alive() {
+	if d.alive() {
 		err := change()
 		if err == nil {
 			return true
 		}
-		waits = waits || noRoom(err) && d.startWait(err)
-		if !waits || !noRoom(err) {
-			d.fail(fmt.Errorf("%s %s: %w", op, name, err))
-			return false
-		}
-		if !d.pause() {
-			return d.once(op, name, change)
-		}
+		d.fail(named(op, name, err))
 	}
+	d.park()
 	return false
+}
+
+// insist makes a change, waiting for room where there is none. It reports whether the change was made.
+func (d *disk) insist(op, name string, change func() error) bool {
+	if d.alive() {
+		err := change()
+		if err == nil || noRoom(err) && d.awaitRoom(err, change) {
+			return true
+		}
+		d.fail(named(op, name, err))
+	}
+	d.park()
+	return false
+}
+
+// awaitRoom tries a change that found the disk full until it is made.
+func (d *disk) awaitRoom(err error, change func() error) bool {
+	if !d.startWait(err) {
+		return false
+	}
+	for noRoom(err) && d.pause() {
+		err = change()
+	}
+	if err == nil {
+		d.stopWait()
+	}
+	return err == nil // else the caller lets the disk fail, and it stays full
+}
+
+// park waits until Pebble is being closed: if it went on, it would do so in memory without end.
+func (d *disk) park() {
+	d.mu.Lock()
+	patient := d.patient
+	d.mu.Unlock()
+	if patient {
+		<-d.hurry
+	}
 }
 
 // startWait counts a write that waits for room; false: it may not.
@@ -156,21 +170,21 @@ func (d *disk) startWait(cause error) bool {
 func (d *disk) stopWait() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.waiting--; d.waiting == 0 && d.cause == nil {
+	if d.waiting--; d.waiting == 0 {
 		d.full = make(chan struct{})
 		d.log.Info("the disk has room again", "folder", d.dir)
 	}
 }
 
-// pause waits before the next try; false: there is no time for another.
+// pause waits before the next try; false: there is none.
 func (d *disk) pause() bool {
-	t := time.NewTimer(roomPoll)
+	t := time.NewTimer(d.poll)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return true
 	case <-d.failed:
-		return true
+		return false
 	case <-d.hurry:
 		return false
 	}
@@ -180,16 +194,13 @@ func noRoom(err error) bool {
 	return vfs.IsNoSpaceError(err) || errors.Is(err, syscall.EDQUOT)
 }
 
-// lose waits until Pebble is being closed (else flushes and compactions would go on in memory) and returns the file
-// system for what is created on a frozen folder.
-func (d *disk) lose() *vfs.MemFS {
-	d.mu.Lock()
-	fs, patient := d.lost, d.patient
-	d.mu.Unlock()
-	if patient {
-		<-d.hurry
+// named says what err was about if it does not say so itself.
+func named(op, name string, err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return err
 	}
-	return fs
+	return fmt.Errorf("%s %s: %w", op, name, err)
 }
 
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
@@ -215,9 +226,9 @@ func (d *disk) create(op, name string, open func() (vfs.File, error)) (vfs.File,
 		return err
 	})
 	if !made {
-		return d.lose().Create(name, vfs.WriteCategoryUnspecified)
+		return d.lost.Create(name, vfs.WriteCategoryUnspecified)
 	}
-	return &file{File: f, disk: d, name: name}, nil
+	return &file{File: f, disk: d, name: name, table: strings.HasSuffix(name, ".sst")}, nil
 }
 
 func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {

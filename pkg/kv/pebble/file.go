@@ -1,31 +1,46 @@
 package pebble
 
-import "github.com/cockroachdb/pebble/v2/vfs"
+import (
+	"errors"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// errLost answers for a table that was being written when the disk failed.
+var errLost = errors.New("pebble: the disk failed before")
 
 // file is a file of the folder that is open for writing, or a directory of it. Once the disk failed it takes everything
-// and keeps nothing.
+// and keeps nothing, except that a table, which Pebble reads again, tells: a failed table is written anew.
 type file struct {
 	vfs.File
-	disk *disk
-	name string
+	disk  *disk
+	name  string
+	table bool
+}
+
+func (f *file) answer(made bool) error {
+	if f.table && !made {
+		return errLost
+	}
+	return nil
 }
 
 func (f *file) Write(p []byte) (int, error) {
 	done := 0
-	f.disk.insist("write", f.name, func() error {
+	made := f.disk.insist("write", f.name, func() error {
 		n, err := f.File.Write(p[done:])
 		done += n
 		return err
 	})
-	return len(p), nil
+	return len(p), f.answer(made)
 }
 
 func (f *file) WriteAt(p []byte, off int64) (int, error) {
-	f.disk.insist("write", f.name, func() error {
+	made := f.disk.insist("write", f.name, func() error {
 		_, err := f.File.WriteAt(p, off)
 		return err
 	})
-	return len(p), nil
+	return len(p), f.answer(made)
 }
 
 // Preallocate is a hint; the write that finds no room reports it.
@@ -36,6 +51,7 @@ func (f *file) Preallocate(offset, length int64) error {
 	return nil
 }
 
+// Sync and its like leave it to Close to tell: Pebble does not close a file that cannot be synced.
 func (f *file) Sync() error {
 	f.disk.once("sync", f.name, f.File.Sync)
 	return nil
@@ -57,6 +73,5 @@ func (f *file) SyncTo(length int64) (fullSync bool, err error) {
 // Close frees the descriptor also after a failure.
 func (f *file) Close() error {
 	err := f.File.Close()
-	f.disk.once("close", f.name, func() error { return err })
-	return nil
+	return f.answer(f.disk.once("close", f.name, func() error { return err }))
 }

@@ -16,7 +16,7 @@ func options(cfg Config, d *disk) *pdb.Options {
 	o := &pdb.Options{
 		FS:                          d,
 		Logger:                      log,
-		EventListener:               events(cfg.Log, log),
+		EventListener:               events(log),
 		FormatMajorVersion:          pdb.FormatValueSeparation,
 		CacheSize:                   cfg.CacheBytes,
 		MemTableSize:                64 << 20, // 4 MiB, the default, costs half the throughput of large batches
@@ -35,15 +35,15 @@ func options(cfg Config, d *disk) *pdb.Options {
 }
 
 // events tells what an operator should know, and the rest at debug.
-func events(log *slog.Logger, to *logger) *pdb.EventListener {
+func events(l *logger) *pdb.EventListener {
 	own := pdb.EventListener{
-		BackgroundError: func(err error) { log.Warn("store: flush or compaction ended", "err", err) },
-		DataCorruption:  func(i pdb.DataCorruptionInfo) { log.Error("store: corrupt file", "err", i.String()) },
-		WriteStallBegin: func(i pdb.WriteStallBeginInfo) { log.Warn("store: writes wait", "reason", i.Reason) },
-		WriteStallEnd:   func() { log.Info("store: writes go on") },
+		BackgroundError: func(err error) { l.warn("store: flush or compaction failed, and is tried again", err) },
+		DataCorruption:  func(i pdb.DataCorruptionInfo) { l.warn("store: corrupt file "+i.Path, i.Details) },
+		WriteStallBegin: func(i pdb.WriteStallBeginInfo) { l.log.Info("store: commits wait for flushes: " + i.Reason) },
+		WriteStallEnd:   func() { l.log.Info("store: commits go on") },
 	}
-	if log.Enabled(context.Background(), slog.LevelDebug) {
-		all := pdb.MakeLoggingEventListener(to)
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		all := pdb.MakeLoggingEventListener(l)
 		all.BackgroundError, all.DataCorruption, all.WriteStallBegin, all.WriteStallEnd = nil, nil, nil, nil
 		own = pdb.TeeEventListener(own, all)
 	}
@@ -58,12 +58,20 @@ type logger struct {
 
 func (l *logger) Infof(format string, args ...any) {
 	if l.log.Enabled(context.Background(), slog.LevelDebug) {
-		l.log.Debug(fmt.Sprintf(format, args...))
+		l.log.Debug("store: " + fmt.Sprintf(format, args...))
 	}
 }
 
 func (l *logger) Errorf(format string, args ...any) {
-	l.log.Warn(fmt.Sprintf(format, args...))
+	l.warn("store", fmt.Errorf(format, args...))
+}
+
+// warn is silent once the disk failed: what follows from that is no news. An error's text is taken, since the errors of
+// Pebble print their stacks.
+func (l *logger) warn(what string, err error) {
+	if l.disk.alive() {
+		l.log.Warn(what, "err", err.Error())
+	}
 }
 
 // Fatalf returns. Pebble must not end the process, which serves more than this store; freezing the folder keeps

@@ -40,6 +40,7 @@ type Config struct {
 	Log         *slog.Logger // nil: silent
 
 	tune func(*pdb.Options)
+	poll time.Duration
 }
 
 func (c *Config) validate() error {
@@ -100,6 +101,9 @@ func (s *Store) open(cfg Config) error {
 		return err
 	}
 	s.disk = newDisk(fsys, s.dir, s.log)
+	if cfg.poll != 0 {
+		s.disk.poll = cfg.poll
+	}
 	o := options(cfg, s.disk)
 	o.Lock = lock
 	s.db, err = pdb.Open(s.dir, o)
@@ -121,7 +125,7 @@ func (s *Store) lockFolder(cfg Config) (vfs.FS, *pdb.Lock, error) {
 	fsys := cfg.FS
 	if s.dir = cfg.Dir; fsys == nil {
 		checked, closer := vfs.WithDiskHealthChecks(vfs.Default, slowDisk, nil, func(i vfs.DiskSlowInfo) {
-			s.log.Warn("store: slow disk", "err", i.String())
+			s.log.Warn("store: slow disk: " + i.String())
 		})
 		fsys, s.after = checked, append(s.after, closer)
 	}

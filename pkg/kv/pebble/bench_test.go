@@ -1,0 +1,71 @@
+package pebble
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	pdb "github.com/cockroachdb/pebble/v2"
+
+	"github.com/catena-im/catena/pkg/kv"
+)
+
+// BenchmarkCommit takes turns between a fenced commit of 500 keys and a plain batch of as many in a database of the
+// same settings, so that both meet the same machine.
+func BenchmarkCommit(b *testing.B) {
+	for _, synced := range []bool{false, true} {
+		b.Run(fmt.Sprintf("synced=%v", synced), func(b *testing.B) {
+			fenced := open(b, Config{Dir: b.TempDir(), SyncCommits: synced})
+			plain := open(b, Config{Dir: b.TempDir(), SyncCommits: synced})
+			var spent, spentPlain time.Duration
+			var held []byte
+			for round := 0; b.Loop(); round++ {
+				keys, value := newKeys(round), make([]byte, 200)
+				start := time.Now()
+				commitPlain(b, plain, keys, value)
+				middle := time.Now()
+				held = commitFenced(b, fenced, keys, value, held, fmt.Append(nil, round))
+				spentPlain, spent = spentPlain+middle.Sub(start), spent+time.Since(middle)
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(float64(spent.Microseconds())/float64(b.N), "µs/fenced")
+			b.ReportMetric(float64(spentPlain.Microseconds())/float64(b.N), "µs/plain")
+			b.ReportMetric(500*float64(b.N)/spent.Seconds(), "keys/s")
+		})
+	}
+}
+
+func newKeys(round int) [][]byte {
+	keys := make([][]byte, 500)
+	for i := range keys {
+		keys[i] = fmt.Appendf(nil, "c/%03d/conversation-%020d/m/%020d", i%16, i, round) // 60 bytes
+	}
+	return keys
+}
+
+func commitPlain(b *testing.B, s *Store, keys [][]byte, value []byte) {
+	how := pdb.NoSync
+	if s.sync {
+		how = pdb.Sync
+	}
+	w := s.db.NewBatch()
+	for _, k := range keys {
+		if err := w.Set(k, value, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := w.Commit(how); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func commitFenced(b *testing.B, s *Store, keys [][]byte, value, held, next []byte) []byte {
+	w := &kv.Batch{Fence: []byte("fence"), Expect: held, Next: next}
+	for _, k := range keys {
+		w.Put(k, value)
+	}
+	if err := s.Commit(b.Context(), w); err != nil {
+		b.Fatal(err)
+	}
+	return next
+}
