@@ -28,6 +28,7 @@ type run struct {
 	world   *world
 	journal *journal
 	devices []*device
+	watch   []*watcher // one for each user
 	lists   []judge.ListView
 	started time.Time
 
@@ -52,6 +53,7 @@ func New(c Config, d Deps) (*Check, error) {
 			}
 			r.devices = append(r.devices, dev)
 		}
+		r.watch = append(r.watch, newWatcher(r, user, r.rng(watchStream, i)))
 	}
 	return &Check{r}, nil
 }
@@ -61,7 +63,8 @@ const (
 	speechStream = iota + 10
 	browseStream
 	watchStream
-	watchSpeechStream
+	resendStream
+	resendSpeechStream
 	churnStream
 	chaosStream
 	killStream
@@ -127,6 +130,9 @@ func (r *run) perform(ctx context.Context) (*judge.Record, error) {
 			}
 		})
 	}
+	for _, w := range r.watch {
+		living.Go(func() { w.watch(alive) })
+	}
 	r.phase("connecting")
 	if err := r.ready(ctx); err != nil {
 		return nil, err
@@ -166,6 +172,13 @@ func (r *run) ready(ctx context.Context) error {
 			return fmt.Errorf("connect device %s of %s to %s: %w", d.name, d.user, r.URL, err)
 		}
 	}
+	for _, w := range r.watch {
+		select {
+		case <-w.ready:
+		case <-ctx.Done():
+			return fmt.Errorf("connect device %s of %s to %s: %w", watchDevice, w.user, r.URL, ctx.Err())
+		}
+	}
 	return nil
 }
 
@@ -178,14 +191,14 @@ func (r *run) load(ctx context.Context) error {
 		parts.Go(func() { d.talk(load) })
 		parts.Go(func() { d.browse(ctx, load, r.rng(browseStream, i)) })
 	}
-	for i, u := range r.world.users {
-		w := &watcher{run: r, user: u, rng: r.rng(watchStream, i),
-			speech: newSpeech(r.Config, r.world, u, "w", stream(watchSpeechStream, i))}
-		parts.Go(func() { w.watch(ctx, load) })
-	}
 	parts.Go(func() { r.churn(ctx, load, r.rng(churnStream, 0)) })
 	if r.disturbs() {
 		parts.Go(func() { r.disturbClients(load, r.rng(chaosStream, 0)) })
+		for i, u := range r.world.users {
+			speech := newSpeech(r.Config, r.world, u, "w", stream(resendSpeechStream, i))
+			w := &resender{run: r, user: u, speech: speech, rng: r.rng(resendStream, i)}
+			parts.Go(func() { w.disturb(ctx, load) })
+		}
 	}
 	var err error
 	if r.kills(&r.deps) {

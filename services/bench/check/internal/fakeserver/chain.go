@@ -202,22 +202,25 @@ func (u *user) tell(f *imv1.ServerFrame) {
 	}
 }
 
-// forget removes the newest message from its chain and from those user chains that end with it.
-func (s *Server) forget() {
-	var newest *imv1.Message
+// forget removes the last message of the conversation in which nobody has said anything for the longest time, so that
+// its sender has the answer for sure. It reports whether there was one.
+func (s *Server) forget() bool {
+	var oldest *imv1.Message
 	for _, c := range s.conversations {
-		if m := c.chain[c.last]; newest == nil || m.GetServerTimeMs() > newest.GetServerTimeMs() {
-			newest = m
+		m := c.chain[c.last]
+		if m == nil || m.GetType() == imv1.MessageType_MESSAGE_TYPE_SYSTEM {
+			continue
+		}
+		if oldest == nil || m.GetServerTimeMs() < oldest.GetServerTimeMs() {
+			oldest = m
 		}
 	}
-	c := s.conversations[newest.GetConversationId()]
+	if oldest == nil {
+		return false
+	}
+	c := s.conversations[oldest.GetConversationId()]
 	delete(c.chain, c.last)
-	delete(c.sent, sendKey{newest.GetSenderId(), newest.GetClientMessageId()})
+	delete(c.sent, sendKey{oldest.GetSenderId(), oldest.GetClientMessageId()})
 	c.last--
-	for _, u := range s.users {
-		if n := len(u.chain); n > 0 && u.chain[n-1].GetMessage() == newest {
-			u.chain = u.chain[:n-1]
-			u.next--
-		}
-	}
+	return true
 }

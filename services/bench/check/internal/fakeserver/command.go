@@ -55,6 +55,10 @@ func (s *Server) send(d *session, send *imv1.Send, answer *imv1.ServerFrame) {
 	if answer.GetBody() != nil {
 		return
 	}
+	if c.held != nil && c.held.d != d && c.held.d.user == d.user && c.held.d.device == d.device {
+		c.held = nil // the device has a new session, which sends from the start: another chance
+		s.fired--
+	}
 	switch held := c.held; {
 	case held == nil && c.sent[sendKey{d.user.id, send.GetAfter()}] == nil && s.once(BreakQueue):
 		c.held = &heldSend{d, send, answer}

@@ -3,7 +3,7 @@ package fakeserver
 // Fault is a breach of the laws that a Server can be told to commit.
 type Fault string
 
-// The faults. Those that happen once happen at the tenth chance.
+// The faults. Those that happen once happen at the tenth chance, or at the second where chances are rare.
 const (
 	LoseAcked      Fault = "acknowledges a message and does not store it"     // once
 	StoreTwice     Fault = "stores a message twice"                           // once
@@ -19,20 +19,21 @@ const (
 	LeakByUnread   Fault = "counts hidden messages as unread"
 	LeakByLast     Fault = "shows a hidden message as the last one"
 	LeakExistence  Fault = "answers an outsider's pull with an empty page"
-	PushOther      Fault = "pushes another body than it stored"           // once
-	AckOther       Fault = "acknowledges a message at the index before"   // once
-	ChangeAnswer   Fault = "answers a re-send with another time"          // always
-	StoreOther     Fault = "stores another body than was sent"            // once
-	ReadBack       Fault = "moves a read position back when asked to"     // always
-	ForgetLateSend Fault = "stores a message again that is sent again"    // once
-	ForgetAtCrash  Fault = "forgets the newest message when it is killed" // once
-	LosePushes     Fault = "loses, repeats and delays pushes (lawful)"    // always
-	CutOften       Fault = "cuts every connection now and then (lawful)"  // always
+	PushOther      Fault = "pushes another body than it stored"          // once
+	AckOther       Fault = "acknowledges a message at the index before"  // once
+	ChangeAnswer   Fault = "answers a re-send with another time"         // always
+	StoreOther     Fault = "stores another body than was sent"           // once
+	ReadBack       Fault = "moves a read position back when asked to"    // always
+	ForgetLateSend Fault = "stores a message again that is sent again"   // once
+	ForgetAtCrash  Fault = "forgets a message when it is killed"         // once
+	LosePushes     Fault = "loses, repeats and delays pushes (lawful)"   // always
+	CutOften       Fault = "cuts every connection now and then (lawful)" // always
 )
 
 const (
 	firstChance = 10 // of the faults that happen once
-	period      = 5  // of the lawful ones
+	rareChance  = 2
+	period      = 5 // of the lawful ones
 )
 
 // once reports whether f happens now.
@@ -41,7 +42,7 @@ func (s *Server) once(f Fault) bool {
 		return false
 	}
 	s.eligible++
-	if s.eligible < firstChance {
+	if s.eligible < firstChance && (f != ForgetLateSend || s.eligible < rareChance) {
 		return false
 	}
 	s.fired++

@@ -62,8 +62,7 @@ func (s *Server) Cut() {
 // fault.
 func (s *Server) Crash() {
 	s.mu.Lock()
-	if s.fault == ForgetAtCrash && s.fired == 0 {
-		s.forget()
+	if s.fault == ForgetAtCrash && s.fired == 0 && s.forget() {
 		s.fired++
 	}
 	s.mu.Unlock()
