@@ -575,7 +575,8 @@ type isServerFrame_Body interface {
 }
 
 type ServerFrame_Error struct {
-	// The request was not carried out; with id 0 the connection is about to be closed.
+	// The request was not carried out. With id 0 it concerns a frame whose id is not known, or the connection, which then
+	// is about to be closed.
 	Error *Error `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
 }
 
