@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -168,6 +169,46 @@ func TestUnreachableServerIsTriedAgain(t *testing.T) {
 	})
 }
 
+func TestHTTPAnswers(t *testing.T) {
+	for _, tc := range []struct {
+		name, body string
+		status     int
+		want       imv1.ErrorCode
+		final      bool
+	}{
+		{"no place", "later", http.StatusServiceUnavailable, imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, false},
+		{"a proxy's own page", "<html>", http.StatusBadRequest, imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, false},
+		{"no such subprotocol", "UNSUPPORTED_VERSION: this server speaks others", http.StatusBadRequest,
+			imv1.ErrorCode_ERROR_CODE_UNSUPPORTED_VERSION, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fake) {
+				answered := make(chan time.Time, 100)
+				f.instead = func(w http.ResponseWriter) {
+					answered <- time.Now()
+					w.Header().Set("Retry-After", "30")
+					http.Error(w, tc.body, tc.status)
+				}
+				c, stop := f.start(f.config())
+				f.await(func(e []Event) bool { return len(of[Disconnected](e)) > 0 })
+				if lost := of[Disconnected](f.events()); code(lost[0].Err) != tc.want {
+					t.Errorf("got %v, want %v", lost[0].Err, tc.want)
+				}
+				if tc.final {
+					<-c.stopped
+					if err := stop(); code(err) != tc.want {
+						t.Errorf("run returned %v", err)
+					}
+					return
+				}
+				if first, second := <-answered, <-answered; second.Sub(first) < 30*time.Second {
+					t.Errorf("tried again after %v, was asked to wait 30 s", second.Sub(first))
+				}
+			})
+		})
+	}
+}
+
 func TestHeartbeats(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		f.start(f.config())
@@ -247,13 +288,18 @@ func TestGoAway(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		c, _ := f.start(f.config())
 		p := f.login(0)
+		enqueue(t, c, text("bob", "m1"))
+		frame := expectSends(t, p, "m1")[0]
 		p.send(&imv1.ServerFrame{Body: &imv1.ServerFrame_GoAway{GoAway: &imv1.GoAway{Reason: "stop", ReconnectWithinMs: 60_000}}})
 		f.await(func(e []Event) bool { return len(of[GoingAway](e)) == 1 })
 		said := time.Now()
-		enqueue(t, c, text("bob", "m1")) // until it goes, it works
-		p.sent(expectSends(t, p, "m1")[0], 1)
+		enqueue(t, c, text("bob", "m2")) // nothing new is sent, but what was sent is answered
+		p.sent(frame, 1)
 		f.awaitDone(1)
-		f.login(0)
+		if err := p.gone(); websocket.CloseStatus(err) != websocket.StatusNormalClosure {
+			t.Errorf("the connection ended with %v", err)
+		}
+		expectSends(t, f.login(0), "m2")
 		if within := time.Since(said); within > time.Minute {
 			t.Errorf("came back after %v, was asked for within a minute", within)
 		}

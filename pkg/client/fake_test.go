@@ -26,6 +26,7 @@ const patience = 10 * time.Minute
 type fake struct {
 	t         *testing.T
 	protocols []string
+	instead   func(http.ResponseWriter) // answers handshakes; nil: they are accepted
 	incoming  chan net.Conn
 	conns     chan *peer
 	closed    chan struct{}
@@ -102,6 +103,10 @@ func (f *fake) setRefuse(err error) {
 }
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if f.instead != nil {
+		f.instead(w)
+		return
+	}
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: f.protocols, InsecureSkipVerify: true})
 	if err != nil {
 		return

@@ -127,7 +127,8 @@ func (c *Client) moved(version uint64, event Event) {
 	}
 }
 
-// goAway stays until a random time within the one given, so that clients do not all connect elsewhere at once.
+// goAway stays, for the answers that are still to come, until a random time within the one given, so that clients do not
+// all connect elsewhere at once.
 func (c *Client) goAway(s *session, g *imv1.GoAway) {
 	if !s.leave.IsZero() {
 		return

@@ -146,11 +146,14 @@ func (c *Client) turn(s *session, now time.Time) (time.Duration, error) {
 }
 
 // fill sends as much as the server lets wait at once: first a pull of the chain, then direct requests, and messages in
-// three quarters of the places, so that they never keep the others out.
+// three quarters of the places, so that they never keep the others out. After GoAway nothing new is sent.
 func (c *Client) fill(s *session, now time.Time) {
 	if !now.Before(s.pingAt) {
 		s.pingAt = now.Add(s.heartbeat)
 		c.put(s, &imv1.ClientFrame{Id: s.id(), Body: &imv1.ClientFrame_Ping{Ping: &imv1.Ping{}}})
+	}
+	if !s.leave.IsZero() { // a server that goes away answers what it has and takes nothing more
+		return
 	}
 	places := max(1, int(s.limits.GetPendingRequests())-1) // one stays free for Ping
 	pending := func() int { return len(c.outbox.flights) + len(s.calls) + c.chain.pending() }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -157,14 +158,13 @@ func dialError(resp *http.Response, err error) error {
 	if resp == nil {
 		return err
 	}
-	text := err.Error()
+	var body []byte
 	if resp.Body != nil {
-		if body, _ := io.ReadAll(resp.Body); len(body) > 0 {
-			text += ": " + string(body)
-		}
+		body, _ = io.ReadAll(resp.Body) // at most 1 KiB; what cannot be read says nothing
 	}
+	text := fmt.Sprintf("the server answered with HTTP %s: %s", resp.Status, bytes.TrimSpace(body))
 	e := &Error{Code: imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, Text: text, Retryable: true}
-	if resp.StatusCode == http.StatusUpgradeRequired {
+	if bytes.HasPrefix(body, []byte("UNSUPPORTED_VERSION")) {
 		e.Code, e.Retryable = imv1.ErrorCode_ERROR_CODE_UNSUPPORTED_VERSION, false
 	}
 	if seconds, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 16); err == nil {
