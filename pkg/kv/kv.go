@@ -38,7 +38,8 @@ type Store interface {
 	Snapshot(ctx context.Context) (Snapshot, error)
 	// Commit applies b atomically if b.Fence holds b.Expect; if it holds b.Next already, b was applied before and
 	// Commit answers nil again. On nil the batch survives the death of this process or can be had again by replaying
-	// its input (see Sync); readers never see half of it.
+	// its input (see Sync); readers never see half of it. When ctx ends it answers ctx's error if nothing was written,
+	// else ErrUnknown.
 	Commit(ctx context.Context, b *Batch) error
 	// Sync returns when everything committed before it was called survives a power loss.
 	Sync(ctx context.Context) error
