@@ -133,7 +133,7 @@ func TestPowerLossAtAnyWrite(t *testing.T) {
 	for _, synced := range []bool{true, false} {
 		t.Run(fmt.Sprintf("commits synced %v", synced), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(2, 3))
-			for at, more := 1, true; more; at += 5 {
+			for at, more := 1, true; more; at += 7 {
 				more = cutPower(t, at, synced, rng)
 			}
 		})
@@ -249,7 +249,7 @@ func TestFullDiskAtClose(t *testing.T) {
 
 // TestFullDiskAtAnyWrite lets write 1, 2, 3, … find the disk full a few times.
 func TestFullDiskAtAnyWrite(t *testing.T) {
-	for at, more := 1, true; more; at += 7 {
+	for at, more := 1, true; more; at += 9 {
 		disk, f := vfs.NewCrashableMem(), &fault{}
 		var refused atomic.Int32
 		f.set(func(write int, op errorfs.Op) error {
@@ -298,7 +298,7 @@ func TestFailedWriteFreezesTheFolder(t *testing.T) {
 		{"all from one on", true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for at, more := 1, true; more; at += 5 {
+			for at, more := 1, true; more; at += 7 {
 				more = failWrite(t, at, c.lasting, c.synced)
 			}
 		})

@@ -21,7 +21,11 @@ func open(t testing.TB, cfg Config) *Store {
 	if err != nil {
 		t.Fatalf("new: %v", err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	t.Cleanup(func() { // Pebble tells of iterators and snapshots that were left open
+		if err := s.Close(); err != nil && !errors.Is(err, kv.ErrUnavailable) {
+			t.Errorf("close: %v", err)
+		}
+	})
 	return s
 }
 
