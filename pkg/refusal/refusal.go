@@ -5,6 +5,7 @@ package refusal
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	imv1 "github.com/catena-im/catena/proto/im/v1"
@@ -13,9 +14,11 @@ import (
 // Refusal is an error that may be shown to a client as it is.
 type Refusal struct{ wire *imv1.Error }
 
-// New makes a refusal. Whether it is retryable follows from its code.
+// New makes a refusal. Whether it is retryable follows from its code. The text may quote what a client sent: bytes that
+// are not UTF-8, which could not be sent back, are replaced.
 func New(code imv1.ErrorCode, format string, args ...any) *Refusal {
-	return &Refusal{&imv1.Error{Code: code, Text: fmt.Sprintf(format, args...), Retryable: retryable(code)}}
+	text := strings.ToValidUTF8(fmt.Sprintf(format, args...), "\uFFFD")
+	return &Refusal{&imv1.Error{Code: code, Text: text, Retryable: retryable(code)}}
 }
 
 // After adds how long the client should wait before it sends again.
