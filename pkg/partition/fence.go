@@ -20,7 +20,7 @@ type fence struct {
 	raw    []byte // the stored form of record; nil: absent
 }
 
-// load reads the fence of a partition.
+// loadFence reads the fence of a partition.
 func loadFence(ctx context.Context, store kv.Store, key []byte) (*fence, error) {
 	snap, err := store.Snapshot(ctx)
 	if err != nil {
@@ -39,15 +39,16 @@ func loadFence(ctx context.Context, store kv.Store, key []byte) (*fence, error) 
 }
 
 // verify checks that the stream is the one that the checkpoint was taken from and that it still holds everything from
-// next on. Sequences that a stream hands out twice, or that went missing, must not be passed over silently.
-func (f *fence) verify(ctx context.Context, part bus.Partition, s Stream, next uint64) error {
+// next on, and returns what it found. Sequences that a stream hands out twice, or that went missing, must not be passed
+// over silently.
+func (f *fence) verify(ctx context.Context, part bus.Partition, s Stream, next uint64) (bus.StreamState, error) {
 	st, err := s.State(ctx)
 	if err != nil {
-		return fmt.Errorf("look at stream %s: %w", part.Stream(), err)
+		return st, fmt.Errorf("look at stream %s: %w", part.Stream(), err)
 	}
 	r := f.record
-	refuse := func(do, format string, args ...any) error {
-		return &StreamError{Partition: part, Why: fmt.Sprintf(format, args...), Do: do}
+	refuse := func(do, format string, args ...any) (bus.StreamState, error) {
+		return st, &StreamError{Partition: part, Why: fmt.Sprintf(format, args...), Do: do}
 	}
 	const (
 		restore = "bring back the stream that belongs to this store, or a store that belongs to this stream"
@@ -57,28 +58,28 @@ func (f *fence) verify(ctx context.Context, part bus.Partition, s Stream, next u
 	case f.raw == nil && st.First > 1:
 		return refuse(restore, "the store has no checkpoint but the stream begins at %d", st.First)
 	case f.raw == nil:
-		return nil
+		return st, nil
 	case st.Created.UnixNano() != r.GetStreamCreatedNs():
 		return refuse(restore, "it was created at %s, the checkpoint was taken from one created at %s",
 			st.Created.UTC().Format(time.RFC3339Nano), time.Unix(0, r.GetStreamCreatedNs()).UTC().Format(time.RFC3339Nano))
 	case st.Last < r.GetApplied():
 		return refuse(repair, "it ends at %d, behind the checkpoint at %d", st.Last, r.GetApplied())
-	case st.First > next && next <= st.Last:
+	case st.First > next:
 		return refuse(repair, "it begins at %d, and %d is needed next", st.First, next)
 	}
 	if r.GetApplied() == 0 {
-		return nil
+		return st, nil
 	}
 	id, err := s.MessageID(ctx, r.GetApplied())
 	switch {
 	case errors.Is(err, bus.ErrNotFound): // trimmed
-		return nil
+		return st, nil
 	case err != nil:
-		return fmt.Errorf("read message %d of stream %s: %w", r.GetApplied(), part.Stream(), err)
+		return st, fmt.Errorf("read message %d of stream %s: %w", r.GetApplied(), part.Stream(), err)
 	case id != r.GetAppliedMessageId():
 		return refuse(restore, "message %d is %q there and %q in the checkpoint", r.GetApplied(), id, r.GetAppliedMessageId())
 	}
-	return nil
+	return st, nil
 }
 
 // commit writes b (nil: nothing else) together with the fence's next value. An unclear outcome is settled by

@@ -17,7 +17,8 @@ const (
 	maxBytes    = 1 << 20 // of a batch, payloads; a larger single message is a batch by itself
 	maxSeeks    = 5       // in a row without progress, before the partition is taken over anew
 	grace       = 3 * time.Second
-	trimEvery   = 30 * time.Second
+	idle        = 5 * time.Second // without a message, until a partition puts its things in order; leaves Stream.Next the time to notice a dead connection
+	trimEvery   = 10 * time.Second
 )
 
 // loop is one ownership of one partition.
@@ -41,12 +42,6 @@ type loop struct {
 	trimmed time.Time
 }
 
-// flight is an emission under way.
-type flight struct {
-	last uint64 // sequence that is emitted when it returns nil
-	done chan error
-}
-
 // run takes the partition over and works until ctx ends or something is wrong; it always answers an error.
 func (l *loop) run(ctx context.Context, key []byte) error {
 	// An emission under way is let out after ctx ended, for a while: it spares the next owner the repetition.
@@ -65,11 +60,11 @@ func (l *loop) run(ctx context.Context, key []byte) error {
 
 	err = l.work(ctx, emitting)
 	if !errors.Is(err, kv.ErrFenced) {
-		l.leave(ctx, cancel)
+		l.leave(ctx)
 	}
 	cancel()
 	if l.flight != nil {
-		<-l.flight.done
+		<-l.flight.landed.Done()
 	}
 	return err
 }
@@ -80,10 +75,7 @@ func (l *loop) takeOver(ctx context.Context, key []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := f.verify(ctx, l.part, l.stream, f.record.GetEmitted()+1); err != nil {
-		return err
-	}
-	st, err := l.stream.State(ctx)
+	st, err := f.verify(ctx, l.part, l.stream, f.record.GetEmitted()+1)
 	if err != nil {
 		return err
 	}
@@ -100,7 +92,21 @@ func (l *loop) takeOver(ctx context.Context, key []byte) error {
 		return fmt.Errorf("raise the epoch: %w", err)
 	}
 	l.fence, l.emitted, l.read, l.behind = f, next.GetEmitted(), next.GetEmitted(), st.Last
-	return l.stream.Seek(ctx, l.read+1)
+	return l.seek(ctx)
+}
+
+// seek places the stream behind what was read. The stream is looked at afterwards: what is read from here on is either
+// of the stream that was looked at, or interrupted because that one is gone.
+func (l *loop) seek(ctx context.Context) error {
+	if err := l.stream.Seek(ctx, l.read+1); err != nil {
+		return fmt.Errorf("seek to %d in stream %s: %w", l.read+1, l.part.Stream(), err)
+	}
+	return l.verify(ctx)
+}
+
+func (l *loop) verify(ctx context.Context) error {
+	_, err := l.fence.verify(ctx, l.part, l.stream, l.read+1)
+	return err
 }
 
 // work is the consume loop.
@@ -130,10 +136,17 @@ func (l *loop) work(ctx, emitting context.Context) error {
 // fetch returns the messages that follow what was read, without a gap. Deliveries out of place (of a former owner's
 // pull, or repeated) are dropped; after a gap or an interruption the stream is placed anew.
 func (l *loop) fetch(ctx context.Context) ([]bus.Msg, error) {
-	for tries := 0; ; tries++ {
-		msgs, err := l.stream.Next(ctx, maxMessages, maxBytes)
+	for tries := 0; ; {
+		began := time.Now()
+		msgs, err := l.next(ctx)
 		if err != nil && !errors.Is(err, bus.ErrInterrupted) {
-			return nil, fmt.Errorf("read stream %s: %w", l.part.Stream(), err)
+			return nil, err
+		}
+		if len(msgs) > 0 && msgs[0].Seq <= l.read {
+			// Repeated, or the stream has lost its end and counts from there again: then what follows must not be taken.
+			if err := l.verify(ctx); err != nil {
+				return nil, err
+			}
 		}
 		if run := contiguous(msgs, l.read+1); len(run) > 0 {
 			return run, nil
@@ -141,15 +154,37 @@ func (l *loop) fetch(ctx context.Context) ([]bus.Msg, error) {
 		if len(msgs) > 0 && msgs[len(msgs)-1].Seq <= l.read {
 			continue
 		}
-		if tries >= maxSeeks {
+		if time.Since(began) > idle {
+			tries = 0 // reading did work
+		}
+		if tries++; tries > maxSeeks {
 			return nil, fmt.Errorf("read stream %s: message %d does not come", l.part.Stream(), l.read+1)
 		}
-		// What is missing may be gone, and the stream may not be the one that it was.
-		if err := l.fence.verify(ctx, l.part, l.stream, l.read+1); err != nil {
+		if err := l.seek(ctx); err != nil {
 			return nil, err
 		}
-		if err := l.stream.Seek(ctx, l.read+1); err != nil {
-			return nil, fmt.Errorf("seek to %d in stream %s: %w", l.read+1, l.part.Stream(), err)
+	}
+}
+
+// next waits for messages. It takes note of an emission that returns meanwhile, and after a while without messages it
+// puts in order what is otherwise left to the next batch.
+func (l *loop) next(ctx context.Context) ([]bus.Msg, error) {
+	for {
+		wait, cancel := context.WithTimeout(ctx, idle)
+		if l.flight != nil {
+			context.AfterFunc(l.flight.landed, cancel)
+		}
+		msgs, err := l.stream.Next(wait, maxMessages, maxBytes)
+		ended := wait.Err() != nil
+		cancel()
+		switch {
+		case err == nil || errors.Is(err, bus.ErrInterrupted):
+			return msgs, err
+		case ctx.Err() != nil || !ended:
+			return nil, fmt.Errorf("read stream %s: %w", l.part.Stream(), err)
+		}
+		if err := l.tidy(ctx); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -195,7 +230,7 @@ func (l *loop) handle(ctx, emitting context.Context, msgs []bus.Msg) (int, error
 		eff.Answer()
 	}
 	l.meter.batch(l.part, eff.Taken, time.Since(began))
-	return eff.Taken, l.emit(emitting, eff.Emit, last.Seq)
+	return eff.Taken, l.emit(ctx, emitting, eff.Emit, last.Seq)
 }
 
 func (l *loop) commit(ctx context.Context, b *kv.Batch, last bus.Msg) error {
@@ -205,74 +240,4 @@ func (l *loop) commit(ctx context.Context, b *kv.Batch, last bus.Msg) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	return l.fence.commit(ctx, l.store, b, next)
-}
-
-// emit starts the emission of everything up to last, once the previous one has returned. Emit before ack.
-func (l *loop) emit(ctx context.Context, emit func(context.Context) error, last uint64) error {
-	if err := l.land(); err != nil {
-		return err
-	}
-	f := &flight{last: last, done: make(chan error, 1)}
-	l.flight = f
-	if emit == nil {
-		f.done <- nil
-		return nil
-	}
-	go func() { f.done <- emit(ctx) }() // joined by land, or at the end of run
-	return nil
-}
-
-// land waits for the emission under way and takes note of it.
-func (l *loop) land() error {
-	if l.flight == nil {
-		return nil
-	}
-	f := l.flight
-	l.flight = nil
-	if err := <-f.done; err != nil {
-		return fmt.Errorf("emit up to %d: %w", f.last, err)
-	}
-	l.emitted = f.last
-	l.stream.Ack(f.last)
-	return nil
-}
-
-// leave lets the emission under way out and writes down how far it came, so that the next owner repeats nothing. All of
-// it is a courtesy: without it the next owner emits the last batch again.
-func (l *loop) leave(ctx context.Context, cancelEmit context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
-	stop := context.AfterFunc(ctx, cancelEmit)
-	defer stop()
-	if err := l.land(); err != nil || l.emitted == l.fence.record.GetEmitted() {
-		return
-	}
-	next := l.fence.next()
-	next.Emitted = l.emitted
-	if err := l.fence.commit(ctx, l.store, nil, next); err != nil {
-		l.log.Debug("last checkpoint not written", "err", err)
-	}
-}
-
-// trim removes what is emitted from a stream that is more than half full, so that a stream's size bounds what waits
-// and not what was. The store must be durable first: a power loss may take it back to what was synced, and from there
-// it is replayed from the stream.
-func (l *loop) trim(ctx context.Context) {
-	if time.Since(l.trimmed) < trimEvery {
-		return
-	}
-	l.trimmed = time.Now()
-	st, err := l.stream.State(ctx)
-	upTo := l.fence.record.GetEmitted()
-	if err != nil || st.MaxBytes == 0 || st.Bytes < st.MaxBytes/2 || upTo <= st.First {
-		return
-	}
-	if err = l.store.Sync(ctx); err == nil {
-		err = l.stream.Purge(ctx, upTo)
-	}
-	if err != nil {
-		l.log.Warn("stream not trimmed", "err", err)
-		return
-	}
-	l.log.Info("stream trimmed", "below", upTo, "bytes", st.Bytes)
 }

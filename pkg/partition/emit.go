@@ -1,0 +1,117 @@
+package partition
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// flight is an emission under way.
+type flight struct {
+	last   uint64          // sequence that is emitted when err is nil
+	landed context.Context // done once the emission has returned
+	err    error           // what it returned, to be read after that
+}
+
+// emit starts the emission of everything up to last, once the previous one has returned. Emit before ack.
+func (l *loop) emit(ctx, emitting context.Context, emit func(context.Context) error, last uint64) error {
+	if err := l.land(ctx); err != nil {
+		return err
+	}
+	landed, land := context.WithCancel(context.Background())
+	f := &flight{last: last, landed: landed}
+	l.flight = f
+	if emit == nil {
+		land()
+		return nil
+	}
+	go func() { // joined by land, or at the end of run
+		defer land()
+		f.err = emit(emitting)
+	}()
+	return nil
+}
+
+// land waits for the emission under way and takes note of it. When ctx ends first it is still under way.
+func (l *loop) land(ctx context.Context) error {
+	f := l.flight
+	if f == nil {
+		return nil
+	}
+	select {
+	case <-f.landed.Done():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	l.flight = nil
+	if f.err != nil {
+		return fmt.Errorf("emit up to %d: %w", f.last, f.err)
+	}
+	l.emitted = f.last
+	l.stream.Ack(f.last)
+	return nil
+}
+
+// tidy takes note of an emission that has returned. When there was none, nothing has happened for a while: the
+// checkpoint is brought up to what was emitted, so that a crash after a long pause does not ask for messages that the
+// stream has let go of, and a stream that is full, and so brings no message that would lead to it, is trimmed.
+func (l *loop) tidy(ctx context.Context) error {
+	if l.flight != nil {
+		if l.flight.landed.Err() == nil {
+			return nil
+		}
+		return l.land(ctx)
+	}
+	if err := l.checkpoint(ctx); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	l.trim(ctx)
+	return nil
+}
+
+// checkpoint writes down how far emission came, if the store does not know it yet.
+func (l *loop) checkpoint(ctx context.Context) error {
+	if l.emitted <= l.fence.record.GetEmitted() {
+		return nil
+	}
+	next := l.fence.next()
+	next.Emitted = l.emitted
+	return l.fence.commit(ctx, l.store, nil, next)
+}
+
+// leave lets the emission under way out and writes down how far it came, so that the next owner repeats nothing. All of
+// it is a courtesy: without it the next owner emits the last batch again.
+func (l *loop) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	err := l.land(ctx)
+	if err == nil {
+		err = l.checkpoint(ctx)
+	}
+	if err != nil {
+		l.log.Debug("last checkpoint not written", "err", err)
+	}
+}
+
+// trim removes what is emitted from a stream that is more than half full, so that a stream's size bounds what waits
+// and not what was. The store must be durable first: a power loss may take it back to what was synced, and from there
+// it is replayed from the stream.
+func (l *loop) trim(ctx context.Context) {
+	if time.Since(l.trimmed) < trimEvery {
+		return
+	}
+	l.trimmed = time.Now()
+	st, err := l.stream.State(ctx)
+	upTo := l.fence.record.GetEmitted()
+	if err != nil || st.MaxBytes == 0 || st.Bytes < st.MaxBytes/2 || upTo <= st.First {
+		return
+	}
+	if err = l.store.Sync(ctx); err == nil {
+		err = l.stream.Purge(ctx, upTo)
+	}
+	if err != nil {
+		l.log.Warn("stream not trimmed", "err", err)
+		return
+	}
+	l.log.Info("stream trimmed", "below", upTo, "bytes", st.Bytes)
+}
