@@ -18,8 +18,8 @@ import (
 
 // Config says who owns and what there is to own.
 type Config struct {
-	Worker     string          // name of this worker, unique among the live ones and kept over restarts; an im id
-	Boot       string          // unique to this run of the worker
+	Worker     string          // name of this worker, unique among the live ones and kept over restarts; 1 to 64 letters, digits, - and _
+	Boot       string          // unique to this run of the worker; tells it from another process under the same name
 	Partitions []bus.Partition // all partitions of the cluster that workers of this kind own
 	TTL        time.Duration   // of leases and heartbeats, whole seconds; 0: 15 s
 	Poll       time.Duration   // how often the leases are looked at; 0: 1 s
@@ -57,31 +57,39 @@ type Owner struct {
 	running map[bus.Partition]*tenure
 }
 
-// held is a lease that this worker holds.
-type held struct {
-	lease   bus.Lease
-	renewed time.Time // taken before the renewal was sent
-}
-
 // tenure is one partition that this worker runs.
 type tenure struct {
 	held
 	cancel context.CancelFunc
+	ending bool // cancelled; it is waited for at the end of a round
 	done   chan struct{}
 }
 
-// holder is the value of a lease, in words that an operator can read.
-type holder struct {
-	Worker string `json:"worker"`
-	Boot   string `json:"boot"`
+func (t *tenure) end() {
+	t.ending = true
+	t.cancel()
 }
 
-const beatPrefix = "worker."
+// over reports whether the run has ended.
+func (t *tenure) over() bool {
+	select {
+	case <-t.done:
+		return true
+	default:
+		return false
+	}
+}
 
 // New checks the configuration.
 func New(cfg Config, deps Deps) (*Owner, error) {
 	if err := im.UserID(cfg.Worker).Validate(); err != nil {
 		return nil, fmt.Errorf("worker name %q: %w", cfg.Worker, err)
+	}
+	if strings.ContainsFunc(cfg.Worker, notOfKeys) {
+		return nil, fmt.Errorf("worker name %q: only letters, digits, - and _ can be part of a lease's key", cfg.Worker)
+	}
+	if cfg.Boot == "" {
+		return nil, errors.New("boot is empty: two processes under one worker name could not be told apart")
 	}
 	if cfg.TTL == 0 {
 		cfg.TTL = 15 * time.Second
@@ -96,9 +104,13 @@ func New(cfg Config, deps Deps) (*Owner, error) {
 	return &Owner{cfg: cfg, deps: deps, value: value, meter: newMeter(deps.Metrics), running: make(map[bus.Partition]*tenure)}, nil
 }
 
+func notOfKeys(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+}
+
 // Run takes and runs partitions until ctx ends, then hands all of them back.
 func (o *Owner) Run(ctx context.Context) error {
-	defer o.leave(ctx)
+	defer o.leave()
 	for {
 		if err := o.round(ctx); errors.Is(err, errNameTaken) {
 			return err
@@ -111,8 +123,6 @@ func (o *Owner) Run(ctx context.Context) error {
 		}
 	}
 }
-
-var errNameTaken = errors.New("another process runs under the same worker name; give each process a name of its own")
 
 // round looks at the leases once: renews what is held, takes what is this worker's share, hands back what is not.
 func (o *Owner) round(ctx context.Context) error {
@@ -133,57 +143,31 @@ func (o *Owner) round(ctx context.Context) error {
 	if err := o.heartbeat(ctx, leases); err != nil {
 		return err
 	}
+	var failed error
 	for _, p := range o.cfg.Partitions {
-		if err := o.settle(ctx, p, share(p, live) == o.cfg.Worker, leases); err != nil {
-			return fmt.Errorf("lease of %s: %w", p, err)
+		if share(p, live) != o.cfg.Worker {
+			if t := o.running[p]; t != nil {
+				t.end()
+			}
+		} else if err := o.settle(ctx, p, leases); err != nil {
+			failed = fmt.Errorf("lease of %s: %w", p, err)
 		}
 	}
-	return nil
+	o.reap(ctx) // last: it may take what is left of the round
+	return failed
 }
 
-// heartbeat keeps the key that tells other workers that this one lives.
-func (o *Owner) heartbeat(ctx context.Context, leases map[string]bus.Lease) error {
-	h, err := o.keep(ctx, o.beat, beatPrefix+o.cfg.Worker, leases)
-	if errors.Is(err, bus.ErrLost) && o.beat.lease.Key != "" {
-		return errNameTaken
-	}
-	if err != nil {
-		return fmt.Errorf("heartbeat: %w", err)
-	}
-	o.beat = h
-	return nil
-}
-
-// keep renews h when a third of its time has passed, or takes the lease under key if it is free or was this worker's
-// in an earlier run.
-func (o *Owner) keep(ctx context.Context, h held, key string, leases map[string]bus.Lease) (held, error) {
-	now := time.Now()
-	var err error
-	switch found, ok := leases[key]; {
-	case h.lease.Key != "" && now.Sub(h.renewed) < o.cfg.TTL/3:
-		return h, nil
-	case h.lease.Key != "":
-		h.lease, err = o.deps.Leases.Replace(ctx, h.lease, o.value, o.cfg.TTL)
-	case ok && heldBy(found) == o.cfg.Worker:
-		h.lease, err = o.deps.Leases.Replace(ctx, found, o.value, o.cfg.TTL)
-	default:
-		h.lease, err = o.deps.Leases.Acquire(ctx, key, o.value, o.cfg.TTL)
-	}
-	h.renewed = now
-	return h, err
-}
-
-// settle brings one partition to where it belongs.
-func (o *Owner) settle(ctx context.Context, p bus.Partition, mine bool, leases map[string]bus.Lease) error {
+// settle runs one partition of this worker's share as soon as, and as long as, its lease is held.
+func (o *Owner) settle(ctx context.Context, p bus.Partition, leases map[string]bus.Lease) error {
 	t := o.running[p]
-	if !mine {
-		if t != nil {
-			o.stop(ctx, p, t)
-		}
-		return nil
-	}
 	var h held
-	if t != nil {
+	switch {
+	case t == nil:
+	case t.ending:
+		return nil
+	case t.over(): // fenced out: it comes back with a lease renewed since
+		h.lease = t.lease
+	default:
 		h = t.held
 	}
 	h, err := o.keep(ctx, h, p.String(), leases)
@@ -194,84 +178,95 @@ func (o *Owner) settle(ctx context.Context, p bus.Partition, mine bool, leases m
 		if t != nil {
 			o.deps.Log.Warn("lease lost", "partition", p.String())
 			t.lease = bus.Lease{}
-			o.stop(ctx, p, t)
+			t.end()
 		}
 		return nil
 	case err != nil:
 		return err
 	}
-	if t == nil {
+	if t == nil || t.over() {
 		t = o.begin(ctx, p)
 	}
 	t.held = h
 	return nil
 }
 
-// begin runs p until stop.
+// begin runs p until its tenure is ended.
 func (o *Owner) begin(ctx context.Context, p bus.Partition) *tenure {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	t := &tenure{cancel: cancel, done: make(chan struct{})}
 	o.running[p] = t
-	go func() {
+	go func() { // joined by reap
 		defer close(t.done)
 		o.tenure(ctx, p)
 	}()
 	return t
 }
 
-// stop ends the run of p and hands the lease back.
-func (o *Owner) stop(ctx context.Context, p bus.Partition, t *tenure) {
-	t.cancel()
-	<-t.done
-	delete(o.running, p)
-	if t.lease.Key == "" {
-		return
-	}
-	if err := o.deps.Leases.Release(ctx, t.lease); err != nil {
-		o.deps.Log.Warn("lease not handed back; it ends by itself", "partition", p.String(), "err", err)
-	}
-}
-
-// leave hands everything back.
-func (o *Owner) leave(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*grace)
-	defer cancel()
-	for _, t := range o.running {
-		t.cancel() // all at once, then wait for each
-	}
+// reap waits for the tenures that are ending, as long as ctx lasts, and hands their leases back.
+func (o *Owner) reap(ctx context.Context) {
 	for p, t := range o.running {
-		o.stop(ctx, p, t)
-	}
-	if o.beat.lease.Key != "" {
-		if err := o.deps.Leases.Release(ctx, o.beat.lease); err != nil {
-			o.deps.Log.Warn("heartbeat not taken back; it ends by itself", "err", err)
+		if !t.ending {
+			continue
+		}
+		select {
+		case <-t.done:
+		case <-ctx.Done():
+			continue
+		}
+		delete(o.running, p)
+		if t.lease.Key != "" {
+			o.release(t.lease)
 		}
 	}
 }
 
-// tenure runs p again and again: whatever ended a run, the next one begins with what the store says.
+func (o *Owner) release(l bus.Lease) {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := o.deps.Leases.Release(ctx, l); err != nil {
+		o.deps.Log.Warn("lease not handed back; it ends by itself", "lease", l.Key, "err", err)
+	}
+}
+
+// leave hands everything back.
+func (o *Owner) leave() {
+	for _, t := range o.running {
+		t.end() // all at once, then wait for each
+	}
+	o.reap(context.Background())
+	if o.beat.lease.Key != "" {
+		o.release(o.beat.lease)
+	}
+}
+
+// tenure runs p again and again: whatever ended a run, the next one begins with what the store says. It returns when
+// ctx has ended, or when another owner has taken over: then this one believes in a lease that it does not hold any more.
 func (o *Owner) tenure(ctx context.Context, p bus.Partition) {
 	log := o.deps.Log.With("partition", p.String())
-	for wait := 100 * time.Millisecond; ctx.Err() == nil; {
+	const first, most, still = 100 * time.Millisecond, 5 * time.Second, 30 * time.Second
+	for wait := first; ctx.Err() == nil; {
 		began := time.Now()
 		err := o.once(ctx, p, log)
 		if ctx.Err() != nil {
 			return
 		}
+		o.meter.restart(p)
 		var broken *StreamError
 		switch {
+		case errors.Is(err, kv.ErrFenced):
+			log.Warn("partition taken over by another owner", "err", err)
+			return
 		case errors.As(err, &broken):
 			log.Error("partition stands still", "err", err)
-			wait = 30 * time.Second
-		case time.Since(began) > 30*time.Second:
-			wait = 100 * time.Millisecond
-			log.Warn("partition starts over", "err", err)
-		default:
-			wait = min(2*wait, 5*time.Second)
-			log.Warn("partition starts over", "err", err)
+			sleep(ctx, still)
+			continue
+		case time.Since(began) > still:
+			wait = first
 		}
-		o.meter.restart(p)
+		log.Warn("partition starts over", "err", err)
 		sleep(ctx, wait)
+		wait = min(2*wait, most)
 	}
 }
 
@@ -286,12 +281,4 @@ func (o *Owner) once(ctx context.Context, p bus.Partition, log *slog.Logger) err
 		start: o.deps.Start, caughtUp: o.deps.CaughtUp, log: log, meter: o.meter, trimmed: time.Now(),
 	}
 	return l.run(ctx, o.deps.FenceKey(p))
-}
-
-func heldBy(l bus.Lease) string {
-	var h holder
-	if json.Unmarshal(l.Value, &h) != nil {
-		return ""
-	}
-	return h.Worker
 }
