@@ -203,8 +203,22 @@ func named(op, name string, err error) error {
 	return fmt.Errorf("%s %s: %w", op, name, err)
 }
 
+// Create syncs the folder after a manifest, whose name Pebble relies on before it syncs the folder itself: a power loss
+// must not keep the marker that names it and lose it.
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return d.create("create", name, func() (vfs.File, error) { return d.FS.Create(name, category) })
+	f, err := d.create("create", name, func() (vfs.File, error) { return d.FS.Create(name, category) })
+	if err == nil && strings.HasPrefix(d.PathBase(name), "MANIFEST-") {
+		d.once("sync", d.dir, d.syncDir)
+	}
+	return f, err
+}
+
+func (d *disk) syncDir() error {
+	dir, err := d.FS.OpenDir(d.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 func (d *disk) OpenReadWrite(

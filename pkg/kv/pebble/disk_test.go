@@ -133,12 +133,15 @@ func TestPowerLossAtAnyWrite(t *testing.T) {
 	for _, synced := range []bool{true, false} {
 		t.Run(fmt.Sprintf("commits synced %v", synced), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(2, 3))
-			for at, more := 1, true; more; at += 7 {
+			for at, more := 1, true; more; at = further(at) {
 				more = cutPower(t, at, synced, rng)
 			}
 		})
 	}
 }
+
+// further is the next write to try: all those of New, and some of the many afterwards.
+func further(at int) int { return at + 1 + at/12 }
 
 // cutPower reports whether the power was cut before the work was done.
 func cutPower(t *testing.T, at int, synced bool, rng *rand.Rand) bool {
@@ -249,7 +252,7 @@ func TestFullDiskAtClose(t *testing.T) {
 
 // TestFullDiskAtAnyWrite lets write 1, 2, 3, … find the disk full a few times.
 func TestFullDiskAtAnyWrite(t *testing.T) {
-	for at, more := 1, true; more; at += 9 {
+	for at, more := 1, true; more; at = further(at) {
 		disk, f := vfs.NewCrashableMem(), &fault{}
 		var refused atomic.Int32
 		f.set(func(write int, op errorfs.Op) error {
@@ -298,7 +301,7 @@ func TestFailedWriteFreezesTheFolder(t *testing.T) {
 		{"all from one on", true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for at, more := 1, true; more; at += 7 {
+			for at, more := 1, true; more; at = further(at) {
 				more = failWrite(t, at, c.lasting, c.synced)
 			}
 		})
