@@ -176,6 +176,10 @@ func (n *node) workWith(ctx context.Context, store *pebble.Store) error {
 	}
 	g.Go(func() error { return owner.Run(ctx) })
 	g.Go(func() error {
+		store.SyncEvery(ctx, time.Second)
+		return nil
+	})
+	g.Go(func() error {
 		select {
 		case <-caughtUp.all:
 			return pulls.Run(ctx)

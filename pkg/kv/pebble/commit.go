@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"time"
 
 	pdb "github.com/cockroachdb/pebble/v2"
 
@@ -105,7 +106,26 @@ func (s *Store) apply(c *commit) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", kv.ErrUnavailable, err)
 	}
+	s.commits.Add(1)
 	return true, nil
+}
+
+// SyncEvery calls Sync at most every interval as long as there is something to sync, until ctx ends. It bounds what a
+// crash takes back, and with that how long a replay takes; what Sync answers is known to the commits that follow.
+func (s *Store) SyncEvery(ctx context.Context, interval time.Duration) {
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	var synced uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if c := s.commits.Load(); c != synced && s.Sync(ctx) == nil {
+			synced = c
+		}
+	}
 }
 
 // Sync is kv.Store's.

@@ -567,3 +567,34 @@ func TestFatalOfPebbleFailsTheStore(t *testing.T) {
 		t.Errorf("close: got %v", err)
 	}
 }
+
+func TestSyncEveryBoundsWhatAPowerLossTakes(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	s := open(t, config(disk, false))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.SyncEvery(ctx, time.Millisecond)
+	}()
+	b := &kv.Batch{Fence: []byte("f"), Next: []byte("1")}
+	b.Put([]byte("k"), []byte("v"))
+	if err := s.Commit(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the commit survives a power loss", func() bool {
+		left := open(t, config(disk.CrashClone(vfs.CrashCloneCfg{}), false))
+		snap, err := left.Snapshot(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer snap.Release()
+		v, err := snap.Get(t.Context(), []byte("k"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(v) == "v"
+	})
+	cancel()
+	<-done
+}

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -71,6 +72,8 @@ type Store struct {
 	seed  maphash.Seed
 	turns [64]chan struct{} // one place each, held while a fence is compared and replaced; by hash of the fence
 	syncs chan struct{}     // places of the Syncs in progress
+
+	commits atomic.Uint64 // applied so far
 
 	mu     sync.Mutex // guards the fields below, and the references of snapshots
 	closed bool
