@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/catena-im/catena/pkg/bus"
 )
 
 // flight is an emission under way.
@@ -54,7 +56,8 @@ func (l *loop) land(ctx context.Context) error {
 
 // tidy takes note of an emission that has returned. When there was none, nothing has happened for a while: the
 // checkpoint is brought up to what was emitted, so that a crash after a long pause does not ask for messages that the
-// stream has let go of, and a stream that is full, and so brings no message that would lead to it, is trimmed.
+// stream has let go of; a stream that is full, and so brings no message that would lead to it, is trimmed; and messages
+// that are there but went to another reader are noticed, as bus.ErrInterrupted.
 func (l *loop) tidy(ctx context.Context) error {
 	if l.flight != nil {
 		if l.flight.landed.Err() == nil {
@@ -64,6 +67,13 @@ func (l *loop) tidy(ctx context.Context) error {
 	}
 	if err := l.checkpoint(ctx); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
+	}
+	st, err := l.stream.State(ctx)
+	if err != nil {
+		return fmt.Errorf("look at stream %s: %w", l.part.Stream(), err)
+	}
+	if st.Last > l.read {
+		return fmt.Errorf("%w: message %d has not come", bus.ErrInterrupted, l.read+1)
 	}
 	l.trim(ctx)
 	return nil

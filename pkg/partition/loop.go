@@ -21,6 +21,8 @@ const (
 	trimEvery   = 10 * time.Second
 )
 
+var errStolen = errors.New("messages do not come; another reader may take them")
+
 // loop is one ownership of one partition.
 type loop struct {
 	part   bus.Partition
@@ -158,8 +160,9 @@ func (l *loop) fetch(ctx context.Context) ([]bus.Msg, error) {
 			tries = 0 // reading did work
 		}
 		if tries++; tries > maxSeeks {
-			return nil, fmt.Errorf("read stream %s: message %d does not come", l.part.Stream(), l.read+1)
+			return nil, fmt.Errorf("read stream %s: %w: message %d", l.part.Stream(), errStolen, l.read+1)
 		}
+		l.log.Debug("stream placed anew", "sequence", l.read+1, "err", err)
 		if err := l.seek(ctx); err != nil {
 			return nil, err
 		}
