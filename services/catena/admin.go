@@ -11,11 +11,11 @@ import (
 )
 
 // serveAdmin answers probes and scrapes on their own port until ctx ends: /healthz says that the process lives, /readyz
-// that it serves, /metrics what it does.
+// that it answers clients, /metrics what it does.
 func (n *node) serveAdmin(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, n.caughtUp.ready()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, n.pulls.ready()) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.reg, promhttp.HandlerOpts{}))
 	s := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	g, ctx := errgroup.WithContext(ctx)

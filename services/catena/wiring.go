@@ -39,13 +39,13 @@ type node struct {
 	listener net.Listener
 	admin    net.Listener
 	edge     *edge.Edge
-	caughtUp *census // of the first run of the partitions
+	pulls    gate // open while pulls are answered
 }
 
 // newNode opens everything that can be refused for a reason that a person has to mend: folders, ports, keys, counts.
 func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err error) {
 	n := &node{
-		cfg: cfg, log: log, reg: prometheus.NewRegistry(),
+		cfg: cfg, log: log, reg: prometheus.NewRegistry(), pulls: gate{first: make(chan struct{})},
 		layout: chain.Layout{ConvPartitions: cfg.Partitions.Conv, UserPartitions: cfg.Partitions.User},
 	}
 	defer func() {
@@ -53,7 +53,6 @@ func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err er
 			n.close()
 		}
 	}()
-	n.caughtUp = newCensus(sequencer.Partitions(n.layout))
 	if err = n.openServer(ctx); err != nil {
 		return nil, err
 	}
@@ -122,7 +121,7 @@ func (n *node) run(ctx context.Context, ready func()) error {
 	g.Go(func() error {
 		defer stopInner()
 		select {
-		case <-n.caughtUp.all: // before that, clients would be shown less than they were told
+		case <-n.pulls.first: // before that, clients would be refused, or shown less than they were told
 		case <-ctx.Done():
 			return nil
 		}
@@ -163,14 +162,13 @@ func (n *node) workWith(ctx context.Context, store *pebble.Store) error {
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
 	caughtUp := newCensus(sequencer.Partitions(n.layout))
-	owner, err := n.sequencer(ctx, store, func(p bus.Partition) {
-		caughtUp.mark(p)
-		n.caughtUp.mark(p)
-	})
+	owner, err := n.sequencer(ctx, store, caughtUp.mark)
 	if err != nil {
 		return err
 	}
-	pulls, err := history.New(history.Config{Layout: n.layout}, history.Deps{Store: store, Bus: n.bus, Log: n.log})
+	pulls, err := history.New(history.Config{Layout: n.layout}, history.Deps{
+		Store: store, Bus: n.bus, Log: n.log, Serving: n.pulls.open,
+	})
 	if err != nil {
 		return err
 	}
@@ -182,6 +180,7 @@ func (n *node) workWith(ctx context.Context, store *pebble.Store) error {
 	g.Go(func() error {
 		select {
 		case <-caughtUp.all:
+			defer n.pulls.close()
 			return pulls.Run(ctx)
 		case <-ctx.Done():
 			return nil
@@ -272,16 +271,40 @@ func (c *census) mark(p bus.Partition) {
 	}
 }
 
-var errNotReady = errors.New("the partitions catch up with their streams")
+// gate tells whether something is done now, and when it was for the first time.
+type gate struct {
+	first chan struct{} // closed then
 
-// ready is nil once every partition has caught up.
-func (c *census) ready() error {
-	select {
-	case <-c.all:
-		return nil
-	default:
+	mu  sync.Mutex // guards the fields below
+	was bool
+	is  bool
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.is = true; !g.was {
+		g.was = true
+		close(g.first)
+	}
+}
+
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.is = false
+}
+
+var errNotReady = errors.New("the store is being opened, or the partitions catch up with their streams")
+
+// ready is nil while the gate is open.
+func (g *gate) ready() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.is {
 		return errNotReady
 	}
+	return nil
 }
 
 // wsURL is where clients connect.

@@ -35,6 +35,8 @@ type Deps struct {
 	Store kv.Store
 	Bus   Server
 	Log   *slog.Logger
+	// Serving is told when pulls are answered; may be nil.
+	Serving func()
 }
 
 // Service answers pulls.
@@ -62,6 +64,9 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	if s.deps.Serving != nil {
+		s.deps.Serving()
 	}
 	<-ctx.Done()
 	stop()
