@@ -40,7 +40,6 @@ func (c *Client) ask(ctx context.Context, frame *imv1.ClientFrame) (*imv1.Server
 	case a := <-answer:
 		return a.frame, a.err
 	case <-c.stopped:
-		c.withdraw(k)
 		return nil, c.stopError()
 	case <-ctx.Done():
 		if last := c.withdraw(k); last != nil {

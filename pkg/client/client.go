@@ -134,7 +134,7 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Position is the last UserIndex that was applied without gaps and stored.
+// Position is the last UserIndex that was applied without gaps and stored; 0 before Run has loaded the store.
 func (c *Client) Position() uint64 { return c.position.Load() }
 
 // Ready waits until the client is connected. It returns the context's error, or ErrStopped when Run has ended.
@@ -162,8 +162,8 @@ func (c *Client) stopError() error {
 	return fmt.Errorf("%w: %w", ErrStopped, c.err)
 }
 
-// hold takes storing and loads the store if that was not done yet. Whoever gets nil gives it back with <-c.storing.
-func (c *Client) hold(ctx context.Context) error {
+// acquire takes storing and loads the store if that was not done yet. Whoever gets nil gives it back with <-c.storing.
+func (c *Client) acquire(ctx context.Context) error {
 	select {
 	case c.storing <- struct{}{}:
 	case <-ctx.Done():

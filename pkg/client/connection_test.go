@@ -345,6 +345,42 @@ func TestCleanEnd(t *testing.T) {
 	})
 }
 
+func TestEndDoesNotWaitForADeadServer(t *testing.T) {
+	t.Run("that does not answer Connect", func(t *testing.T) {
+		bubble(t, func(t *testing.T, f *fake) {
+			_, stop := f.start(f.config())
+			f.accept().next()
+			if err := stop(); err != nil {
+				t.Errorf("run returned %v", err)
+			}
+		})
+	})
+	t.Run("that takes nothing any more", func(t *testing.T) {
+		bubble(t, func(t *testing.T, f *fake) {
+			cfg := f.config()
+			deaf := make(chan struct{})
+			cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := f.dial(ctx, network, addr)
+				return &deafConn{Conn: conn, deaf: deaf, closed: make(chan struct{})}, err
+			}
+			c, stop := f.start(cfg)
+			f.login(0)
+			if err := c.Ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			close(deaf)
+			enqueue(t, c, text("bob", "m1"))
+			ending := time.Now()
+			if err := stop(); err != nil {
+				t.Errorf("run returned %v", err)
+			}
+			if took := time.Since(ending); took > closeDeadline {
+				t.Errorf("the end took %v", took)
+			}
+		})
+	})
+}
+
 func TestRunOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		c, stop := f.start(f.config())

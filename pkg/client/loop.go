@@ -150,7 +150,7 @@ func (c *Client) turn(s *session, now time.Time) (time.Duration, error) {
 func (c *Client) fill(s *session, now time.Time) {
 	if !now.Before(s.pingAt) {
 		s.pingAt = now.Add(s.heartbeat)
-		c.put(s, &imv1.ClientFrame{Id: s.id(), Body: &imv1.ClientFrame_Ping{Ping: &imv1.Ping{}}})
+		_ = c.put(s, &imv1.ClientFrame{Id: s.id(), Body: &imv1.ClientFrame_Ping{Ping: &imv1.Ping{}}}) // always fits
 	}
 	if !s.leave.IsZero() { // a server that goes away answers what it has and takes nothing more
 		return
@@ -159,7 +159,7 @@ func (c *Client) fill(s *session, now time.Time) {
 	pending := func() int { return len(c.outbox.flights) + len(s.calls) + c.chain.pending() }
 	if pending() < places {
 		if pull := c.chain.next(s.nextID, now); pull != nil {
-			c.put(s, &imv1.ClientFrame{Id: s.id(), Body: &imv1.ClientFrame_PullUser{PullUser: pull}})
+			_ = c.put(s, &imv1.ClientFrame{Id: s.id(), Body: &imv1.ClientFrame_PullUser{PullUser: pull}}) // always fits
 		}
 	}
 	for pending() < places && c.call(s, now) {

@@ -54,7 +54,7 @@ func (c *Client) enqueue(ctx context.Context, m Outgoing, result chan<- sendResu
 	if err != nil {
 		return Queued{}, err
 	}
-	if err := c.hold(ctx); err != nil {
+	if err := c.acquire(ctx); err != nil {
 		return Queued{}, err
 	}
 	defer func() { <-c.storing }()

@@ -29,7 +29,7 @@ func (c *Client) Run(ctx context.Context) error {
 	if c.started.Swap(true) {
 		return errors.New("run was called before; make a new client")
 	}
-	if err := c.hold(ctx); err != nil {
+	if err := c.acquire(ctx); err != nil {
 		if ctx.Err() != nil {
 			err = nil
 		}

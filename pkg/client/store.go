@@ -9,8 +9,8 @@ import (
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
-// Store keeps what one device of one user must not forget. Its methods may be called at the same time. An error other
-// than that of the context ends Run. The package storetest holds the tests that every Store must pass.
+// Store keeps what one device of one user must not forget. Its methods may be called at the same time. An error ends
+// Run, or is returned by the Enqueue that met it. The package storetest holds the tests that every Store must pass.
 type Store interface {
 	// Load returns what was applied so far; the zero State when nothing was.
 	Load(ctx context.Context) (State, error)
