@@ -87,14 +87,22 @@ func (w *convWorker) decodeOne(m bus.Msg) ([]located, int) {
 			continue
 		}
 		l := located{place: place{m.Seq, uint32(i), m.Time.UnixMilli()}, edge: b.GetEdgeId(), command: c, parsed: parsed}
-		if cost := 1 + request(c).users; weight+cost > maxWeight+im.MaxMembers {
-			l.refused = refusal.New(imv1.ErrorCode_ERROR_CODE_OVERLOADED, "too much came at once; send it again")
-		} else {
-			weight += cost
+		if l.refused = oversize(c); l.refused == nil {
+			if cost := 1 + len(request(c).users); weight+cost > maxWeight {
+				l.refused = tooMuch()
+			} else {
+				weight += cost
+			}
 		}
 		out = append(out, l)
 	}
 	return out, weight
+}
+
+// membership names a member record.
+type membership struct {
+	in   *conversation
+	user im.UserID
 }
 
 // Step gives the messages their places.
@@ -109,6 +117,7 @@ func (w *convWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effect
 	answers := make(edgeBatches)
 	fan := newFanout(w.layout, w.part, w.epoch)
 	heads := make(map[*conversation]struct{})
+	changed := make(map[membership]struct{})
 	for _, l := range commands {
 		if l.refused != nil {
 			answers.of(l.edge).Answers = append(answers.of(l.edge).Answers, refuse(l.command, l.refused))
@@ -126,12 +135,15 @@ func (w *convWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effect
 		heads[c] = struct{}{}
 		out.Entry(e.entry, e.digest)
 		for _, u := range e.changed {
-			out.Participant(c.id, u, c.find(u).record)
+			changed[membership{c, u}] = struct{}{}
 		}
 		fan.add(e.entry, e.recipients)
 	}
 	for c := range heads {
 		out.ConversationHead(c.id, c.head)
+	}
+	for m := range changed {
+		out.Participant(m.in.id, m.user, m.in.find(m.user).record)
 	}
 	w.keep(st)
 	return w.effects(taken, batch, answers, fan), nil
@@ -215,7 +227,7 @@ func (w *convWorker) load(ctx context.Context, commands []located) (*convState, 
 	var refs []chain.MessageRef
 	for _, l := range commands {
 		id := im.ConversationID(l.command.GetConversationId())
-		if st.conversations[id] == nil {
+		if st.conversations[id] == nil && l.refused == nil {
 			c, ok := w.groups.Get(id)
 			if !ok {
 				c = &conversation{id: id, parsed: l.parsed}
@@ -225,7 +237,7 @@ func (w *convWorker) load(ctx context.Context, commands []located) (*convState, 
 		}
 		ask := request(l.command)
 		for _, cm := range []string{ask.clientMessageID, ask.after} {
-			if cm != "" {
+			if cm != "" && l.refused == nil {
 				refs = append(refs, chain.MessageRef{
 					Conversation: id, ID: im.NewMessageID(id, im.UserID(l.command.GetUserId()), im.ClientMessageID(cm)),
 				})

@@ -65,20 +65,29 @@ func (c *conversation) owner(u im.UserID) bool { return c.in(u) && im.UserID(c.h
 func (c *conversation) recipients(msg *imv1.Message) []im.UserID {
 	vis, sender, at := chain.VisibilityOf(msg.GetVisibility()), im.UserID(msg.GetSenderId()), im.ConversationIndex(msg.GetConversationIndex())
 	var out []im.UserID
-	add := func(u im.UserID, p *imv1.Participant) {
-		if chain.MembershipOf(c.parsed, u, p).At(at) && vis.Admits(sender, u) {
-			out = append(out, u)
+	switch {
+	case c.parsed.Kind == im.KindSingle:
+		users := c.parsed.Users // a copy: Compact writes
+		for _, u := range slices.Compact(users[:]) {
+			if vis.Admits(sender, u) {
+				out = append(out, u)
+			}
 		}
-	}
-	if c.parsed.Kind == im.KindSingle {
-		add(c.parsed.Users[0], nil)
-		if c.parsed.Users[0] != c.parsed.Users[1] {
-			add(c.parsed.Users[1], nil)
+	case vis.Scope == im.Everyone:
+		out = make([]im.UserID, 0, c.head.GetMemberCount())
+		for _, m := range c.members {
+			if chain.MembershipOf(c.parsed, m.user, m.record).At(at) {
+				out = append(out, m.user)
+			}
 		}
-		return out
-	}
-	for _, m := range c.members {
-		add(m.user, m.record)
+	default: // few of many: sender and named, whom Admits lets in one by one
+		named := append(slices.Clone(vis.Users), sender)
+		slices.Sort(named)
+		for _, u := range slices.Compact(named) {
+			if m := c.find(u); m != nil && chain.MembershipOf(c.parsed, u, m.record).At(at) && vis.Admits(sender, u) {
+				out = append(out, u)
+			}
+		}
 	}
 	return out
 }
@@ -205,24 +214,46 @@ func notAMember(c im.ConversationID) *refusal.Refusal {
 // asked is what every command has in common.
 type asked struct {
 	clientMessageID string
-	after           string // of a Send
-	users           int    // whom the command names
+	after           string   // of a Send
+	users           []string // whom the command names
 }
 
 func request(cmd *imv1.Command) asked {
 	switch a := cmd.GetAction().(type) {
 	case *imv1.Command_Send:
-		return asked{a.Send.GetClientMessageId(), a.Send.GetAfter(), len(a.Send.GetVisibility().GetUserIds())}
+		return asked{a.Send.GetClientMessageId(), a.Send.GetAfter(), a.Send.GetVisibility().GetUserIds()}
 	case *imv1.Command_CreateGroup:
-		return asked{clientMessageID: a.CreateGroup.GetClientMessageId(), users: len(a.CreateGroup.GetMemberIds())}
+		return asked{clientMessageID: a.CreateGroup.GetClientMessageId(), users: a.CreateGroup.GetMemberIds()}
 	case *imv1.Command_AddMembers:
-		return asked{clientMessageID: a.AddMembers.GetClientMessageId(), users: len(a.AddMembers.GetUserIds())}
+		return asked{clientMessageID: a.AddMembers.GetClientMessageId(), users: a.AddMembers.GetUserIds()}
 	case *imv1.Command_RemoveMembers:
-		return asked{clientMessageID: a.RemoveMembers.GetClientMessageId(), users: len(a.RemoveMembers.GetUserIds())}
+		return asked{clientMessageID: a.RemoveMembers.GetClientMessageId(), users: a.RemoveMembers.GetUserIds()}
 	case *imv1.Command_LeaveGroup:
 		return asked{clientMessageID: a.LeaveGroup.GetClientMessageId()}
 	}
 	return asked{}
+}
+
+// oversize refuses a command of which a part is larger than an edge lets it be. What such a command comes to might not
+// fit into a commit or a message, and then the partition could not go on.
+func oversize(cmd *imv1.Command) *refusal.Refusal {
+	ask := request(cmd)
+	send := cmd.GetSend()
+	long := func(id string) bool { return len(id) > im.MaxID }
+	switch {
+	case ask.clientMessageID == "" && cmd.GetAction() != nil, long(cmd.GetUserId()), long(ask.clientMessageID), long(ask.after):
+		return refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_ID, "an id is empty, or longer than %d bytes", im.MaxID)
+	case len(ask.users) > im.MaxMembers, slices.ContainsFunc(ask.users, long), len(cmd.GetCreateGroup().GetTitle()) > im.MaxTitle,
+		proto.Size(send.GetVisibility()) > im.MaxMembers*(im.MaxID+4):
+		return refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT, "the command names more, or longer, than it may: %d users, %d bytes of a title", im.MaxMembers, im.MaxTitle)
+	case proto.Size(send.GetBody()) > im.MaxBody:
+		return refusal.New(imv1.ErrorCode_ERROR_CODE_BODY_TOO_LARGE, "the body is larger than %d bytes; send less, or a link to it", im.MaxBody)
+	}
+	return nil
+}
+
+func tooMuch() *refusal.Refusal {
+	return refusal.New(imv1.ErrorCode_ERROR_CODE_OVERLOADED, "too much came at once; send it again")
 }
 
 // contentDigest tells one content from another under the same client message id. What says how to deliver the command

@@ -11,7 +11,16 @@ import (
 // The group commands. Each takes the next index for the system message that reports it, and the membership of whom it
 // brings in or takes out begins or ends at that index, included.
 
+// Members who left are kept, since what they may see is asked for ever after. These bound what a group may come to.
+const (
+	maxEver      = 20 * im.MaxMembers // users who are or were in
+	maxIntervals = 32                 // of one user
+)
+
 func (c *conversation) create(user im.UserID, r *imv1.CreateGroup) (*imv1.Message, []im.UserID, *refusal.Refusal) {
+	if c.id != im.Group(user, im.ClientMessageID(r.GetClientMessageId())) {
+		return nil, nil, refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_ID, "%s is not the id of the group that this command makes", c.id)
+	}
 	if c.head != nil { // the id is derived from the command, so this is the same command under a kept id: see step
 		return nil, nil, notAMember(c.id)
 	}
@@ -40,11 +49,33 @@ func (c *conversation) add(user im.UserID, named []string) (*imv1.Message, []im.
 	if n := int(c.head.GetMemberCount()) + len(users); n > im.MaxMembers {
 		return nil, nil, groupFull(n)
 	}
+	if refused := c.outgrown(users); refused != nil {
+		return nil, nil, refused
+	}
 	c.head.LastIndex++
 	for _, u := range users {
 		c.join(u)
 	}
 	return system(imv1.SystemEvent_SYSTEM_EVENT_MEMBERS_ADDED, users, nil), users, nil
+}
+
+// outgrown refuses to take users in who would make the group's records too large.
+func (c *conversation) outgrown(users []im.UserID) *refusal.Refusal {
+	ever := len(c.members)
+	for _, u := range users {
+		m := c.find(u)
+		if m == nil {
+			ever++
+		} else if len(m.record.GetIntervals()) >= maxIntervals {
+			return refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT,
+				"%q has come and gone %d times, and a group keeps no more; leave them out or make another group", u, maxIntervals)
+		}
+	}
+	if ever > maxEver {
+		return refusal.New(imv1.ErrorCode_ERROR_CODE_GROUP_FULL,
+			"over time the group would have had %d members, and it keeps %d; make another group", ever, maxEver)
+	}
+	return nil
 }
 
 func (c *conversation) remove(user im.UserID, named []string) (*imv1.Message, []im.UserID, *refusal.Refusal) {
