@@ -39,9 +39,18 @@ func (w *Writer) Participant(c im.ConversationID, u im.UserID, p *imv1.Participa
 	w.batch.Put(w.layout.participantKey(c, u), encode(p))
 }
 
-// UserEntry adds an entry to the chain of u.
-func (w *Writer) UserEntry(u im.UserID, i im.UserIndex, e *imv1.UserChainEntry) {
-	w.batch.Put(w.layout.entryKey(u, i), encode(e))
+// UserPlace is where an entry stands in the chain of a user.
+type UserPlace struct {
+	User  im.UserID
+	Index im.UserIndex
+}
+
+// UserEntry adds e to user chains, at the given places.
+func (w *Writer) UserEntry(e *imv1.UserChainEntry, at []UserPlace) {
+	value := encode(e) // shared: a batch changes nothing that it is given
+	for _, p := range at {
+		w.batch.Put(w.layout.entryKey(p.User, p.Index), value)
+	}
 }
 
 // UserHead sets the state of u's chain.

@@ -2,6 +2,7 @@ package sequencer
 
 import (
 	"github.com/catena-im/catena/pkg/bus"
+	"github.com/catena-im/catena/pkg/chain"
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
@@ -9,10 +10,16 @@ import (
 // registers a user reads the head after it is in the table, so every entry is either below that head or delivered.
 type deliveries struct {
 	worker  *userWorker
-	entries []*imv1.Delivery // for all users, whether they have a session or not
+	entries []placed // for all users, whether they have a session or not
 	reads   []*imv1.ReadDelivery
 	answers []edgeAnswer
 	edges   map[string]*outgoing // filled by send
+}
+
+// placed is a message and where it stands in user chains.
+type placed struct {
+	message []byte
+	at      []chain.UserPlace
 }
 
 type edgeAnswer struct {
@@ -30,8 +37,8 @@ func newDeliveries(w *userWorker) *deliveries {
 	return &deliveries{worker: w, edges: make(map[string]*outgoing)}
 }
 
-func (d *deliveries) deliver(message []byte, targets []*imv1.Target) {
-	d.entries = append(d.entries, &imv1.Delivery{Message: message, Targets: targets})
+func (d *deliveries) deliver(message []byte, at []chain.UserPlace) {
+	d.entries = append(d.entries, placed{message, at})
 }
 
 func (d *deliveries) moved(user string, m *imv1.ReadMoved) {
@@ -65,12 +72,17 @@ func (d *deliveries) route() {
 		b := d.room(a.edge, 300)
 		b.Answers = append(b.Answers, a.answer)
 	}
+	byEdge := make(map[string]*imv1.Delivery)
 	for _, e := range d.entries {
-		byEdge := make(map[string]*imv1.Delivery)
-		for _, t := range e.GetTargets() {
-			d.worker.sessions.edgesOf(t.GetUserId(), func(edge string) {
+		clear(byEdge)
+		for _, p := range e.at {
+			t := (*imv1.Target)(nil)
+			d.worker.sessions.edgesOf(string(p.User), func(edge string) {
+				if t == nil {
+					t = &imv1.Target{UserId: string(p.User), UserIndex: uint64(p.Index)}
+				}
 				if byEdge[edge] == nil {
-					byEdge[edge] = &imv1.Delivery{Message: e.GetMessage()}
+					byEdge[edge] = &imv1.Delivery{Message: e.message}
 				}
 				byEdge[edge].Targets = append(byEdge[edge].Targets, t)
 			})

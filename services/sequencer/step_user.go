@@ -21,11 +21,10 @@ type userState struct {
 	moved    map[chain.ListRef]*imv1.ReadMoved  // read positions that moved, the last of each
 }
 
-// userEntry is a new entry of a user chain.
+// userEntry is a new entry of user chains.
 type userEntry struct {
-	user  im.UserID
-	index im.UserIndex
 	entry *imv1.UserChainEntry
+	at    []chain.UserPlace
 }
 
 func newUserState(progress []*imv1.FanoutProgress) *userState {
@@ -48,23 +47,23 @@ func (st *userState) wanted() ([]im.UserID, []chain.ListRef) {
 }
 
 // fanout enters one message into the chains of the users it names, and answers where. A repeated entry answers nil.
-func (st *userState) fanout(from int, e *imv1.FanoutEntry, msg *imv1.Message) []*imv1.Target {
+func (st *userState) fanout(from int, e *imv1.FanoutEntry, msg *imv1.Message) []chain.UserPlace {
 	if !st.advance(from, e) {
 		return nil
 	}
-	targets := make([]*imv1.Target, len(e.GetUserIds()))
+	at := make([]chain.UserPlace, len(e.GetUserIds()))
 	for i, id := range e.GetUserIds() {
 		u := im.UserID(id)
 		h := st.head(u)
 		h.LastIndex++
-		st.entries = append(st.entries, userEntry{u, im.UserIndex(h.LastIndex), &imv1.UserChainEntry{
-			ConversationId: msg.GetConversationId(), ConversationIndex: msg.GetConversationIndex(),
-		}})
 		r := st.list(chain.ListRef{User: u, Conversation: im.ConversationID(msg.GetConversationId())})
 		r.SeenIndex, r.UpdatedMs = msg.GetConversationIndex(), msg.GetServerTimeMs()
-		targets[i] = &imv1.Target{UserId: id, UserIndex: h.LastIndex}
+		at[i] = chain.UserPlace{User: u, Index: im.UserIndex(h.LastIndex)}
 	}
-	return targets
+	st.entries = append(st.entries, userEntry{at: at, entry: &imv1.UserChainEntry{
+		ConversationId: msg.GetConversationId(), ConversationIndex: msg.GetConversationIndex(),
+	}})
+	return at
 }
 
 // advance moves the progress of conversation partition from to e and reports false when e was applied before.

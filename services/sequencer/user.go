@@ -14,6 +14,7 @@ import (
 	"github.com/catena-im/catena/pkg/im"
 	"github.com/catena-im/catena/pkg/kv"
 	"github.com/catena-im/catena/pkg/partition"
+	"github.com/catena-im/catena/pkg/refusal"
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
@@ -99,6 +100,7 @@ type input struct {
 
 	edge    string
 	command *imv1.UserCommand
+	refused *refusal.Refusal // of command, decided before the step
 }
 
 // decode reads msgs up to the weight of one commit, and says how many messages that took.
@@ -116,6 +118,8 @@ func (w *userWorker) decode(msgs []bus.Msg) ([]input, int) {
 	return out, len(msgs)
 }
 
+// decodeOne reads one batch. Commands that exceed the weight of a commit within one batch are refused, as those of
+// conversations are; fan-out is cut where it is made.
 func (w *userWorker) decodeOne(m bus.Msg) (out []input, weight int) {
 	b := new(imv1.UserBatch)
 	if err := proto.Unmarshal(m.Data, b); err != nil {
@@ -133,8 +137,19 @@ func (w *userWorker) decodeOne(m bus.Msg) (out []input, weight int) {
 		weight += 1 + len(e.GetUserIds())
 	}
 	for _, c := range b.GetCommands().GetCommands() {
-		out = append(out, input{edge: b.GetCommands().GetEdgeId(), command: c})
-		weight++
+		if u := im.UserID(c.GetUserId()); len(u) > im.MaxID || w.layout.User(u) != w.part.Number {
+			w.log.Error("command does not belong to the partition; passed over", "sequence", m.Seq)
+			continue
+		}
+		in := input{edge: b.GetCommands().GetEdgeId(), command: c}
+		if _, err := im.ConversationID(c.GetMarkRead().GetConversationId()).Parse(); err != nil && c.GetMarkRead() != nil {
+			in.refused = refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_ID, "%v", err)
+		} else if weight == maxWeight {
+			in.refused = tooMuch()
+		} else {
+			weight++
+		}
+		out = append(out, in)
 	}
 	return out, weight
 }
@@ -148,10 +163,14 @@ func (w *userWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effect
 	}
 	out := newDeliveries(w)
 	for _, in := range inputs {
-		if in.command != nil {
+		if in.refused != nil {
+			out.answer(in.edge, &imv1.Answer{
+				Session: in.command.GetSession(), RequestId: in.command.GetRequestId(), Result: &imv1.Answer_Error{Error: in.refused.Wire()},
+			})
+		} else if in.command != nil {
 			out.answer(in.edge, st.command(in.command))
-		} else if targets := st.fanout(in.from, in.entry, in.msg); len(targets) > 0 {
-			out.deliver(in.entry.GetMessage(), targets)
+		} else if at := st.fanout(in.from, in.entry, in.msg); len(at) > 0 {
+			out.deliver(in.entry.GetMessage(), at)
 		}
 	}
 	for ref, moved := range st.moved {
@@ -174,7 +193,7 @@ func (w *userWorker) writes(st *userState) *kv.Batch {
 	b := new(kv.Batch)
 	out := chain.NewWriter(w.layout, b)
 	for _, e := range st.entries {
-		out.UserEntry(e.user, e.index, e.entry)
+		out.UserEntry(e.entry, e.at)
 	}
 	for u := range st.touched {
 		out.UserHead(u, st.heads[u])
@@ -194,6 +213,9 @@ func (w *userWorker) writes(st *userState) *kv.Batch {
 func (w *userWorker) load(ctx context.Context, inputs []input) (*userState, error) {
 	st := newUserState(slices.Clone(w.progress))
 	for _, in := range inputs {
+		if in.refused != nil {
+			continue
+		}
 		if in.command != nil {
 			st.want(in.command.GetUserId(), in.command.GetMarkRead().GetConversationId())
 			continue

@@ -27,7 +27,7 @@ func records(t *testing.T) []kv.Op {
 	w.Entry(&imv1.ChainEntry{Sequence: 3, Message: &imv1.Message{ConversationId: string(c), ConversationIndex: 1, MessageId: id[:]}}, 9)
 	w.Participant(c, "alice", &imv1.Participant{Intervals: []*imv1.Interval{{JoinedIndex: 1}}})
 	w.UserHead("alice", &imv1.UserHead{LastIndex: 5})
-	w.UserEntry("alice", 5, &imv1.UserChainEntry{ConversationId: string(c), ConversationIndex: 1})
+	w.UserEntry(&imv1.UserChainEntry{ConversationId: string(c), ConversationIndex: 1}, []chain.UserPlace{{User: "alice", Index: 5}})
 	w.List("alice", c, &imv1.ListRecord{SeenIndex: 1})
 	w.Progress(0, 0, &imv1.FanoutProgress{Sequence: 3})
 	fence, err := proto.Marshal(&imv1.FenceRecord{Epoch: 2})
