@@ -2,7 +2,9 @@ package sequencer
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -75,7 +77,7 @@ func (f *fanout) emit(ctx context.Context, b Bus) error {
 			to := bus.Partition{Kind: bus.User, Number: q}
 			for _, s := range list {
 				payload := marshal(&imv1.UserBatch{Source: &imv1.UserBatch_Fanout{Fanout: s.batch}})
-				if _, err := b.AppendUntil(ctx, to, f.id(s.batch), payload); err != nil {
+				if err := appendPatiently(ctx, b, to, f.id(s.batch), payload); err != nil {
 					return fmt.Errorf("fan out to %s: %w", to, err)
 				}
 			}
@@ -83,6 +85,22 @@ func (f *fanout) emit(ctx context.Context, b Bus) error {
 		})
 	}
 	return g.Wait()
+}
+
+// appendPatiently waits for a stream that is full until its owner has trimmed it. What follows waits behind it, so that
+// the conversation streams fill up in turn, and their senders are told.
+func appendPatiently(ctx context.Context, b Bus, to bus.Partition, id string, payload []byte) error {
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		_, err := b.AppendUntil(ctx, to, id, payload)
+		if !errors.Is(err, bus.ErrFull) {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // id names the batch for the stream's duplicate window. It holds both ends and the epoch, since another owner may cut
