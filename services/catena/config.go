@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,18 +12,21 @@ import (
 	"github.com/catena-im/catena/services/edge/token"
 )
 
-// Config is the configuration of the server: of `catena dev`, which runs all roles in one process.
+// Config is the configuration of a server process: of `catena dev`, which runs all roles on what it embeds, and of
+// `catena serve`, which runs some of them in a cluster.
 type Config struct {
-	Data       string `conf:"data" doc:"Folder that holds everything this node keeps; only one server may use it at a time."`
-	Listen     string `conf:"listen" doc:"Address for clients, host:port: WebSocket on /ws; port 0 takes a free one."`
-	Durability string `conf:"durability" doc:"When an acknowledged message is safe from power loss: fsync at once, interval within a second (faster)." oneof:"fsync interval"`
-	Cell       string `conf:"cell" doc:"Name of the region, one token in every subject; fixed when the data folder is created."`
-	Node       string `conf:"node" doc:"Name of this node in logs and leases, kept over restarts: letters, digits, - and _."`
+	Data       string   `conf:"data" doc:"Folder that holds everything this node keeps; only one server may use it at a time."`
+	Listen     string   `conf:"listen" doc:"Address for clients, host:port: WebSocket on /ws; port 0 takes a free one."`
+	Roles      []string `conf:"roles" doc:"What this process does, of edge, sequencer and history; dev always does everything."`
+	Durability string   `conf:"durability" doc:"Embedded NATS server: when an acknowledged message is safe from power loss: fsync at once, interval within a second (faster)." oneof:"fsync interval"`
+	Cell       string   `conf:"cell" doc:"Name of the region, one token in every subject; fixed when the cluster is provisioned or the data folder made."`
+	Node       string   `conf:"node" doc:"Name of this node in logs and leases, kept over restarts and unique in the cluster: letters, digits, - and _."`
 
 	Admin      AdminConfig      `conf:"admin" doc:"Probes and metrics."`
 	Log        LogConfig        `conf:"log" doc:"What is logged, to standard error."`
-	NATS       NATSConfig       `conf:"nats" doc:"The embedded NATS server."`
-	Partitions PartitionsConfig `conf:"partitions" doc:"Units of order and ownership; fixed when the data folder is created."`
+	NATS       NATSConfig       `conf:"nats" doc:"The NATS servers, or the embedded one."`
+	Store      StoreConfig      `conf:"store" doc:"Where the chains are kept."`
+	Partitions PartitionsConfig `conf:"partitions" doc:"Units of order and ownership; fixed when the cluster is provisioned or the data folder made."`
 	Stream     StreamConfig     `conf:"stream" doc:"Bounds of each partition's stream."`
 	Auth       AuthConfig       `conf:"auth" doc:"Which tokens clients may connect with."`
 	Limits     LimitsConfig     `conf:"limits" doc:"What one client may take."`
@@ -39,9 +43,34 @@ type AdminConfig struct {
 	Listen string `conf:"listen" doc:"Address of /healthz, /readyz and /metrics, host:port; port 0 takes a free one. It asks for no password: keep it off the internet."`
 }
 
-// NATSConfig is the embedded NATS server.
+// NATSConfig says where NATS is.
 type NATSConfig struct {
-	Listen string `conf:"listen" doc:"Address for NATS clients such as the nats command, host:port; port 0 takes a free one. It asks for no password: keep it on loopback."`
+	URL         string `conf:"url" doc:"Servers to connect to, nats://host:port, comma separated; empty runs one in this process."`
+	Listen      string `conf:"listen" doc:"Embedded server: address for NATS clients such as the nats command, host:port; port 0 takes a free one. It asks for no password, so it must be on loopback."`
+	Credentials string `conf:"credentials" doc:"File with JWT and seed, as nsc writes it."`
+	NKey        string `conf:"nkey" doc:"File with the seed of an nkey."`
+	User        string `conf:"user" doc:"User name, where the servers want a password."`
+	Password    string `conf:"password" doc:"Its password." secret:"true"`
+	CA          string `conf:"ca" doc:"TLS: file with the certificates (PEM) that the servers' are signed by; empty trusts the system's."`
+	Cert        string `conf:"cert" doc:"TLS: file with this process's certificate (PEM), where the servers want one."`
+	Key         string `conf:"key" doc:"TLS: file with its key (PEM)."`
+}
+
+// StoreConfig says where the chains are kept.
+type StoreConfig struct {
+	Driver string     `conf:"driver" doc:"pebble keeps them in the data folder of one process; tikv in a cluster that all processes share." oneof:"pebble tikv"`
+	TiKV   TiKVConfig `conf:"tikv" doc:"The TiKV cluster."`
+}
+
+// TiKVConfig says where TiKV is.
+type TiKVConfig struct {
+	PD         []string      `conf:"pd" doc:"Addresses of its PD servers, host:port."`
+	Prefix     string        `conf:"prefix" doc:"Before every key, 1 or 2 bytes, so that several systems can share a cluster; empty takes the driver's."`
+	CA         string        `conf:"ca" doc:"TLS: file with the certificates (PEM) that the servers' are signed by; all three or none."`
+	Cert       string        `conf:"cert" doc:"TLS: file with this process's certificate (PEM)."`
+	Key        string        `conf:"key" doc:"TLS: file with its key (PEM)."`
+	GCInterval time.Duration `conf:"gc_interval" doc:"How often the sequencers remove overwritten values; 0 where something else (a TiDB) does it for the cluster."`
+	GCKeep     time.Duration `conf:"gc_keep" doc:"How long overwritten values are kept; longer than any read." min:"10m"`
 }
 
 // PartitionsConfig counts partitions.
@@ -52,6 +81,7 @@ type PartitionsConfig struct {
 
 // StreamConfig bounds the streams.
 type StreamConfig struct {
+	Replicas        int           `conf:"replicas" doc:"Copies of each stream in a cluster of NATS servers; 3 survives the loss of one." min:"1" max:"5"`
 	MaxBytes        conf.Bytes    `conf:"max_bytes" doc:"Most bytes that one partition's stream keeps; at the bound new commands are refused as retryable." min:"1MiB"`
 	MaxAge          time.Duration `conf:"max_age" doc:"How long a stream keeps what was handled already; the chains are kept in the store." min:"1h"`
 	DuplicateWindow time.Duration `conf:"duplicate_window" doc:"How long a stream recognises a batch that is published again." min:"1s"`
@@ -87,17 +117,28 @@ func DefaultConfig() Config {
 		Durability: "fsync",
 		Cell:       "local",
 		Node:       "dev",
+		Roles:      slices.Clone(allRoles),
 		Admin:      AdminConfig{Listen: "127.0.0.1:7301"},
 		Log:        LogConfig{Level: "info", Format: "text"},
 		NATS:       NATSConfig{Listen: "127.0.0.1:7422"},
+		Store:      StoreConfig{Driver: "pebble", TiKV: TiKVConfig{GCInterval: 10 * time.Minute, GCKeep: 30 * time.Minute}},
 		Partitions: PartitionsConfig{Conv: 4, User: 4},
-		Stream:     StreamConfig{MaxBytes: 1 << 30, MaxAge: 72 * time.Hour, DuplicateWindow: time.Minute},
+		Stream:     StreamConfig{Replicas: 1, MaxBytes: 1 << 30, MaxAge: 72 * time.Hour, DuplicateWindow: time.Minute},
 		Auth:       AuthConfig{Audience: token.DefaultAudience},
 		Limits:     LimitsConfig{Connections: 100_000, FrameRate: 500, FrameBurst: 1000, QueueBytes: 256 << 10},
 	}
 }
 
 const defaultData = "./.catena"
+
+// The roles.
+const (
+	roleEdge      = "edge"
+	roleSequencer = "sequencer"
+	roleHistory   = "history"
+)
+
+var allRoles = []string{roleEdge, roleSequencer, roleHistory}
 
 // Validate checks what the tags cannot say.
 func (c *Config) Validate() error {
@@ -116,10 +157,29 @@ func (c *Config) Validate() error {
 	case c.Stream.DuplicateWindow > c.Stream.MaxAge:
 		return conf.Wrong("stream.duplicate_window", c.Stream.DuplicateWindow, "is above stream.max_age (%v)", c.Stream.MaxAge)
 	}
+	for _, r := range c.Roles {
+		if !slices.Contains(allRoles, r) {
+			return conf.Wrong("roles", r, "is no role; give some of %s", strings.Join(allRoles, ", "))
+		}
+	}
+	if c.Store.Driver == "tikv" && len(c.Store.TiKV.PD) == 0 {
+		return conf.Wrong("store.tikv.pd", "", "is empty; name the PD servers of the TiKV cluster, host:port")
+	}
 	for i, k := range c.Auth.Keys {
 		if (k.Key == "") == (k.File == "") {
 			return fmt.Errorf("auth.keys[%d] (%s): give either key or file", i, k.ID)
 		}
+	}
+	return nil
+}
+
+// embedded refuses what dev does not do: it brings its own NATS server and keeps the chains itself.
+func (c *Config) embedded() error {
+	switch {
+	case c.NATS.URL != "":
+		return conf.Wrong("nats.url", c.NATS.URL, "is for catena serve; dev runs a NATS server of its own")
+	case c.Store.Driver != driverPebble:
+		return conf.Wrong("store.driver", c.Store.Driver, "is for catena serve; dev keeps the chains in its data folder")
 	}
 	return nil
 }

@@ -36,6 +36,10 @@ func devCommand() *cobra.Command {
 		if err := conf.Load(&cfg, conf.Sources{File: file, Env: os.Environ(), Other: clientEnv, Flags: cmd.Flags()}); err != nil {
 			return err
 		}
+		cfg.Roles = allRoles
+		if err := cfg.embedded(); err != nil {
+			return err
+		}
 		return runDev(cmd.Context(), cfg, cmd.OutOrStdout(), newLogger(cfg.Log, cmd.ErrOrStderr()))
 	}
 	return cmd
@@ -55,7 +59,9 @@ func newLogger(cfg LogConfig, w io.Writer) *slog.Logger {
 
 func runDev(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) (err error) {
 	n, err := newNode(ctx, cfg, log)
-	if err != nil {
+	if err != nil && ctx.Err() != nil {
+		return nil // it was told to stop, and did
+	} else if err != nil {
 		return err
 	}
 	if cfg.Durability == "interval" {

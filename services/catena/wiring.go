@@ -3,12 +3,9 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"path/filepath"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,7 +14,6 @@ import (
 	"github.com/catena-im/catena/pkg/bus"
 	"github.com/catena-im/catena/pkg/chain"
 	"github.com/catena-im/catena/pkg/kv"
-	"github.com/catena-im/catena/pkg/kv/pebble"
 	"github.com/catena-im/catena/pkg/partition"
 	"github.com/catena-im/catena/services/edge"
 	"github.com/catena-im/catena/services/edge/token"
@@ -26,20 +22,29 @@ import (
 	"github.com/catena-im/catena/services/sequencer"
 )
 
-// node is one process with all roles: what is embedded, and the roles on top of it.
+// node is one process: the roles it was given, and what they stand on.
 type node struct {
 	cfg    Config
 	layout chain.Layout
 	log    *slog.Logger
 	reg    *prometheus.Registry
 
-	server   *embed.Server
+	server   *embed.Server // nil: the NATS servers are elsewhere
 	bus      *bus.Bus
-	store    *pebble.Store
-	listener net.Listener
+	store    storage      // nil without a role that needs it
+	listener net.Listener // of the edge
 	admin    net.Listener
-	edge     *edge.Edge
-	pulls    gate // open while pulls are answered
+	edge     *edge.Edge // nil without that role
+	pulls    gate       // open while pulls are answered
+}
+
+// storage is an open store.
+type storage interface {
+	kv.Store
+	// Failed is closed when only opening the store anew helps.
+	Failed() <-chan struct{}
+	// Maintain does what the store needs done beside reading and writing, until ctx ends.
+	Maintain(ctx context.Context) error
 }
 
 // newNode opens everything that can be refused for a reason that a person has to mend: folders, ports, keys, counts.
@@ -53,17 +58,34 @@ func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err er
 			n.close()
 		}
 	}()
-	if err = n.openServer(ctx); err != nil {
+	if err = n.openBus(ctx); err != nil {
 		return nil, err
 	}
-	if n.store, err = n.openStore(); err != nil {
+	if n.has(roleSequencer) || n.has(roleHistory) {
+		if n.store, err = n.openStore(); err != nil {
+			return nil, err
+		}
+	}
+	if n.admin, err = listen("admin.listen", cfg.Admin.Listen); err != nil {
 		return nil, err
 	}
-	return n, n.openEdge()
+	if n.has(roleEdge) {
+		err = n.openEdge()
+	}
+	return n, err
 }
 
-// openServer starts the embedded NATS server and makes streams, consumers and buckets.
-func (n *node) openServer(ctx context.Context) (err error) {
+func (n *node) has(role string) bool { return slices.Contains(n.cfg.Roles, role) }
+
+// openBus connects to the NATS servers and sees that they are provisioned for this configuration. The embedded one is
+// started and provisioned here: nobody else could.
+func (n *node) openBus(ctx context.Context) (err error) {
+	if n.cfg.NATS.URL != "" {
+		if n.bus, err = connectBus(ctx, n.cfg, n.log); err == nil {
+			err = n.bus.Verify(ctx, n.cfg.busLayout())
+		}
+		return err
+	}
 	n.server, err = embed.New(embed.Config{
 		Dir: n.cfg.Data, Listen: n.cfg.NATS.Listen, Fsync: n.cfg.Durability == "fsync",
 	}, n.log)
@@ -71,20 +93,10 @@ func (n *node) openServer(ctx context.Context) (err error) {
 		return err
 	}
 	n.bus, err = bus.Connect(ctx, bus.Config{Name: n.cfg.Node, Cell: n.cfg.Cell, InProcess: n.server}, n.log)
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = n.bus.Provision(ctx, n.cfg.busLayout())
 	}
-	_, err = n.bus.Provision(ctx, bus.Layout{
-		ConvPartitions: n.layout.ConvPartitions, UserPartitions: n.layout.UserPartitions,
-		StreamMaxBytes: int64(n.cfg.Stream.MaxBytes), MaxAge: n.cfg.Stream.MaxAge, DuplicateWindow: n.cfg.Stream.DuplicateWindow,
-	})
 	return err
-}
-
-// openStore opens the chains. Its commits need not wait for the disk: the streams are synced first, and what a power
-// loss takes from the store is folded from them again.
-func (n *node) openStore() (*pebble.Store, error) {
-	return pebble.New(pebble.Config{Dir: filepath.Join(n.cfg.Data, "store"), Log: n.log})
 }
 
 func (n *node) openEdge() (err error) {
@@ -93,9 +105,6 @@ func (n *node) openEdge() (err error) {
 		return err
 	}
 	if n.listener, err = listen("listen", n.cfg.Listen); err != nil {
-		return err
-	}
-	if n.admin, err = listen("admin.listen", n.cfg.Admin.Listen); err != nil {
 		return err
 	}
 	n.edge, err = edge.New(edge.Config{
@@ -120,21 +129,27 @@ func (n *node) run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return n.work(inner) })
 	g.Go(func() error {
 		defer stopInner()
-		select {
-		case <-n.pulls.first: // before that, clients would be refused, or shown less than they were told
-		case <-ctx.Done():
-			return nil
+		if n.has(roleHistory) {
+			select {
+			case <-n.pulls.first: // before that, clients would be refused, or shown less than they were told
+			case <-ctx.Done():
+				return nil
+			}
 		}
 		ready()
-		return n.edge.Run(ctx)
+		if n.edge != nil {
+			return n.edge.Run(ctx)
+		}
+		<-ctx.Done()
+		return nil
 	})
 	return g.Wait()
 }
 
-// work runs the roles that use the store. A store whose disk failed is opened anew: what was acknowledged is in it or
-// in the streams.
+// work runs the roles that use the store. A store that failed is opened anew: what was acknowledged is in it or in the
+// streams.
 func (n *node) work(ctx context.Context) error {
-	for {
+	for n.store != nil {
 		err := n.workWith(ctx, n.store)
 		if closeErr := n.store.Close(); closeErr != nil {
 			n.log.Warn("store not closed cleanly; it is recovered from the streams", "err", closeErr)
@@ -154,38 +169,27 @@ func (n *node) work(ctx context.Context) error {
 			}
 		}
 	}
+	<-ctx.Done()
+	return nil
 }
 
 // workWith runs sequencer and history until ctx ends or the store fails.
-func (n *node) workWith(ctx context.Context, store *pebble.Store) error {
+func (n *node) workWith(ctx context.Context, store storage) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
 	caughtUp := newCensus(sequencer.Partitions(n.layout))
-	owner, err := n.sequencer(ctx, store, caughtUp.mark)
-	if err != nil {
-		return err
-	}
-	pulls, err := history.New(history.Config{Layout: n.layout}, history.Deps{
-		Store: store, Bus: n.bus, Log: n.log, Serving: n.pulls.open,
-	})
-	if err != nil {
-		return err
-	}
-	g.Go(func() error { return owner.Run(ctx) })
-	g.Go(func() error {
-		store.SyncEvery(ctx, time.Second)
-		return nil
-	})
-	g.Go(func() error {
-		select {
-		case <-caughtUp.all:
-			defer n.pulls.close()
-			return pulls.Run(ctx)
-		case <-ctx.Done():
-			return nil
+	if n.has(roleSequencer) {
+		owner, err := n.sequencer(ctx, store, caughtUp.mark)
+		if err != nil {
+			return err
 		}
-	})
+		g.Go(func() error { return owner.Run(ctx) })
+	}
+	if n.has(roleHistory) {
+		g.Go(func() error { return n.history(ctx, store, caughtUp) })
+	}
+	g.Go(func() error { return store.Maintain(ctx) })
 	g.Go(func() error {
 		select {
 		case <-store.Failed():
@@ -195,6 +199,25 @@ func (n *node) workWith(ctx context.Context, store *pebble.Store) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// history answers pulls. A store of this process may lack what a kill took from it: pulls wait until it is replayed.
+func (n *node) history(ctx context.Context, store storage, caughtUp *census) error {
+	pulls, err := history.New(history.Config{Layout: n.layout}, history.Deps{
+		Store: store, Bus: n.bus, Log: n.log, Serving: n.pulls.open,
+	})
+	if err != nil {
+		return err
+	}
+	if n.cfg.Store.Driver == driverPebble {
+		select {
+		case <-caughtUp.all:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	defer n.pulls.close()
+	return pulls.Run(ctx)
 }
 
 // sequencer is the owner of the partitions, with their steps.
@@ -236,88 +259,5 @@ func (n *node) close() {
 	}
 }
 
-func listen(key, address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w; stop what uses the port, or give another (port 0 takes a free one)", key, err)
-	}
-	return l, nil
-}
-
-// census tells when every partition has caught up with its stream.
-type census struct {
-	all chan struct{} // closed then
-
-	mu      sync.Mutex // guards the field below
-	missing map[bus.Partition]struct{}
-}
-
-func newCensus(parts []bus.Partition) *census {
-	c := &census{all: make(chan struct{}), missing: make(map[bus.Partition]struct{})}
-	for _, p := range parts {
-		c.missing[p] = struct{}{}
-	}
-	return c
-}
-
-func (c *census) mark(p bus.Partition) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, ok := c.missing[p]; !ok {
-		return
-	}
-	if delete(c.missing, p); len(c.missing) == 0 {
-		close(c.all)
-	}
-}
-
-// gate tells whether something is done now, and when it was for the first time.
-type gate struct {
-	first chan struct{} // closed then
-
-	mu  sync.Mutex // guards the fields below
-	was bool
-	is  bool
-}
-
-func (g *gate) open() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.is = true; !g.was {
-		g.was = true
-		close(g.first)
-	}
-}
-
-func (g *gate) close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.is = false
-}
-
-var errNotReady = errors.New("the store is being opened, or the partitions catch up with their streams")
-
-// ready is nil while the gate is open.
-func (g *gate) ready() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.is {
-		return errNotReady
-	}
-	return nil
-}
-
 // wsURL is where clients connect.
 func (n *node) wsURL() string { return "ws://" + reachable(n.listener.Addr()) + "/ws" }
-
-// reachable is a listening address as a client on this machine can dial it.
-func reachable(a net.Addr) string {
-	host, port, err := net.SplitHostPort(a.String())
-	if err != nil {
-		return a.String()
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return net.JoinHostPort(host, port)
-}
