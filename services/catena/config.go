@@ -121,7 +121,7 @@ func DefaultConfig() Config {
 		Admin:      AdminConfig{Listen: "127.0.0.1:7301"},
 		Log:        LogConfig{Level: "info", Format: "text"},
 		NATS:       NATSConfig{Listen: "127.0.0.1:7422"},
-		Store:      StoreConfig{Driver: "pebble", TiKV: TiKVConfig{GCInterval: 10 * time.Minute, GCKeep: 30 * time.Minute}},
+		Store:      StoreConfig{Driver: "pebble", TiKV: TiKVConfig{PD: []string{}, GCInterval: 10 * time.Minute, GCKeep: 30 * time.Minute}},
 		Partitions: PartitionsConfig{Conv: 4, User: 4},
 		Stream:     StreamConfig{Replicas: 1, MaxBytes: 1 << 30, MaxAge: 72 * time.Hour, DuplicateWindow: time.Minute},
 		Auth:       AuthConfig{Audience: token.DefaultAudience},
