@@ -173,6 +173,8 @@ func (c *Config) Validate() error {
 	return nil
 }
 
+func (c *Config) has(role string) bool { return slices.Contains(c.Roles, role) }
+
 // embedded refuses what dev does not do: it brings its own NATS server and keeps the chains itself.
 func (c *Config) embedded() error {
 	switch {

@@ -17,16 +17,26 @@ import (
 )
 
 func devCommand() *cobra.Command {
-	cfg := DefaultConfig()
-	var file string
-	cmd := &cobra.Command{
+	return configured(&cobra.Command{
 		Use:   "dev",
 		Short: "run the whole server in this process, on an embedded NATS server and Pebble",
 		Long: "Run the whole server in this process, on an embedded NATS server and Pebble. Nothing has to be configured or\n" +
 			"installed. All data is kept in one folder; stop with Ctrl-C and start again to go on.",
-		Example: "  catena dev\n  catena dev --data /tmp/try --listen 127.0.0.1:0 --nats-listen 127.0.0.1:0",
-		Args:    cobra.NoArgs,
-	}
+		Example: "  catena dev\n  catena dev --data /tmp/try --listen 127.0.0.1:0 --nats-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0",
+	}, func(cmd *cobra.Command, cfg Config, log *slog.Logger) error {
+		cfg.Roles = allRoles
+		if err := cfg.embedded(); err != nil {
+			return err
+		}
+		return runDev(cmd.Context(), cfg, cmd.OutOrStdout(), log)
+	})
+}
+
+// configured makes cmd take the server's configuration, from its flags, the environment and a file.
+func configured(cmd *cobra.Command, run func(*cobra.Command, Config, *slog.Logger) error) *cobra.Command {
+	cfg := DefaultConfig()
+	var file string
+	cmd.Args = cobra.NoArgs
 	cmd.Flags().StringVar(&file, "config", "", "configuration file (see: catena config)")
 	bindErr := conf.Bind(cmd.Flags(), &cfg)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -36,11 +46,7 @@ func devCommand() *cobra.Command {
 		if err := conf.Load(&cfg, conf.Sources{File: file, Env: os.Environ(), Other: clientEnv, Flags: cmd.Flags()}); err != nil {
 			return err
 		}
-		cfg.Roles = allRoles
-		if err := cfg.embedded(); err != nil {
-			return err
-		}
-		return runDev(cmd.Context(), cfg, cmd.OutOrStdout(), newLogger(cfg.Log, cmd.ErrOrStderr()))
+		return run(cmd, cfg, newLogger(cfg.Log, cmd.ErrOrStderr()))
 	}
 	return cmd
 }

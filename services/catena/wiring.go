@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -61,7 +60,7 @@ func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err er
 	if err = n.openBus(ctx); err != nil {
 		return nil, err
 	}
-	if n.has(roleSequencer) || n.has(roleHistory) {
+	if n.cfg.has(roleSequencer) || n.cfg.has(roleHistory) {
 		if n.store, err = n.openStore(); err != nil {
 			return nil, err
 		}
@@ -69,13 +68,11 @@ func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err er
 	if n.admin, err = listen("admin.listen", cfg.Admin.Listen); err != nil {
 		return nil, err
 	}
-	if n.has(roleEdge) {
+	if n.cfg.has(roleEdge) {
 		err = n.openEdge()
 	}
 	return n, err
 }
-
-func (n *node) has(role string) bool { return slices.Contains(n.cfg.Roles, role) }
 
 // openBus connects to the NATS servers and sees that they are provisioned for this configuration. The embedded one is
 // started and provisioned here: nobody else could.
@@ -129,7 +126,7 @@ func (n *node) run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return n.work(inner) })
 	g.Go(func() error {
 		defer stopInner()
-		if n.has(roleHistory) {
+		if n.cfg.has(roleHistory) {
 			select {
 			case <-n.pulls.first: // before that, clients would be refused, or shown less than they were told
 			case <-ctx.Done():
@@ -179,14 +176,14 @@ func (n *node) workWith(ctx context.Context, store storage) error {
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
 	caughtUp := newCensus(sequencer.Partitions(n.layout))
-	if n.has(roleSequencer) {
+	if n.cfg.has(roleSequencer) {
 		owner, err := n.sequencer(ctx, store, caughtUp.mark)
 		if err != nil {
 			return err
 		}
 		g.Go(func() error { return owner.Run(ctx) })
 	}
-	if n.has(roleHistory) {
+	if n.cfg.has(roleHistory) {
 		g.Go(func() error { return n.history(ctx, store, caughtUp) })
 	}
 	g.Go(func() error { return store.Maintain(ctx) })
