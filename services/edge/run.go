@@ -88,7 +88,10 @@ func (e *Edge) drain(ctx context.Context, server *http.Server) {
 			Reason: "this server stops; connect again", ReconnectWithinMs: uint32(e.cfg.ReconnectWithin.Milliseconds())}}})
 	})
 	e.awaitIdle(ctx)
-	e.each(func(s *session) { s.close(closeGoingAway, nil) })
+	e.each(func(s *session) {
+		s.close(closeGoingAway, nil)
+		s.link.hurry() // or one client that does not read holds up the stop
+	})
 	e.awaitSessions()
 }
 
