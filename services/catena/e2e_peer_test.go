@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -139,23 +140,42 @@ func (p *peer) find(from int, what string, holds func(*imv1.ServerFrame) bool) (
 			}
 		}
 		if gone != nil {
-			p.t.Fatalf("the connection ended (%v) before %s came; heard %v", gone, what, tail(heard))
+			p.t.Fatalf("the connection ended (%v) before %s came; heard%s", gone, what, tail(heard))
 		}
 		select {
 		case <-more:
 		case <-late.C:
-			p.t.Fatalf("%s did not come; heard %v", what, tail(heard))
+			p.t.Fatalf("%s did not come; heard%s", what, tail(heard))
 		}
 	}
 }
 
-func tail(heard []*imv1.ServerFrame) []*imv1.ServerFrame { return heard[max(0, len(heard)-5):] }
+// tail is the end of what was heard, for people.
+func tail(heard []*imv1.ServerFrame) string {
+	var out strings.Builder
+	for _, f := range heard[max(0, len(heard)-5):] {
+		fmt.Fprintf(&out, "\n\t%.300v", f)
+	}
+	return out.String()
+}
 
 // await waits for the answer to a request.
 func (p *peer) await(id uint64) *imv1.ServerFrame {
 	p.t.Helper()
 	f, _ := p.find(0, fmt.Sprintf("the answer to %d", id), func(f *imv1.ServerFrame) bool { return f.GetId() == id })
 	return f
+}
+
+// answered is the answer to a request if it was heard, else nil.
+func (p *peer) answered(id uint64) *imv1.ServerFrame {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, f := range p.heard {
+		if f.GetId() == id {
+			return f
+		}
+	}
+	return nil
 }
 
 // ask sends a request and waits for its answer.
@@ -222,7 +242,7 @@ func (p *peer) ended() (websocket.StatusCode, *imv1.ServerFrame) {
 		select {
 		case <-more:
 		case <-late.C:
-			p.t.Fatalf("the connection does not end; heard %v", tail(heard))
+			p.t.Fatalf("the connection does not end; heard%s", tail(heard))
 		}
 	}
 }

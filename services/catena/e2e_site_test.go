@@ -186,6 +186,16 @@ func (c *process) kill() {
 	<-c.gone
 }
 
+// ended reports whether the process has ended.
+func (c *process) ended() bool {
+	select {
+	case <-c.gone:
+		return true
+	default:
+		return false
+	}
+}
+
 // signal sends a signal to the process.
 func (c *process) signal(s syscall.Signal) {
 	c.t.Helper()
