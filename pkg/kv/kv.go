@@ -10,7 +10,8 @@ import (
 )
 
 var (
-	// ErrFenced: the fence holds another value. Nothing was written, and this writer is out.
+	// ErrFenced: the fence holds another value. Nothing was written, and this writer is out. (After ErrUnknown, or where a
+	// driver tried more than once, the batch may have been applied before others moved the fence on.)
 	ErrFenced = errors.New("kv: the fence holds another value")
 	// ErrUnknown: the outcome of the commit is unknown. Commit the same batch again, or read the fence.
 	ErrUnknown = errors.New("kv: commit outcome unknown")
