@@ -54,15 +54,19 @@ type Keep struct {
 	Tests  bool // test files anywhere may import it too
 }
 
+// yardstick measures modules bare, so that what the house makes of them can be held against what they can do. It is no
+// part of a server: nothing but the load generator talks to it.
+const yardstick = "services/bench/yardstick"
+
 // Keeps is the list of such modules.
 var Keeps = []Keep{
-	{Module: "github.com/nats-io/nats.go", Room: "pkg/bus",
+	{Module: "github.com/nats-io/nats.go", Room: "pkg/bus", Also: yardstick,
 		Why: "what NATS promises, and what it does not, is known in one place; ask pkg/bus for what you need"},
-	{Module: "github.com/nats-io/nats-server", Room: "services/embed", Tests: true,
+	{Module: "github.com/nats-io/nats-server", Room: "services/embed", Also: yardstick, Tests: true,
 		Why: "a role must not know whether its server is embedded or a cluster; tests may start one of their own"},
-	{Module: "github.com/lxzan/gws", Room: "services/edge",
+	{Module: "github.com/lxzan/gws", Room: "services/edge", Also: yardstick,
 		Why: "only the edge faces sockets; clients and tests go through pkg/client"},
-	{Module: "github.com/cockroachdb/pebble", Room: "pkg/kv/pebble",
+	{Module: "github.com/cockroachdb/pebble", Room: "pkg/kv/pebble", Also: yardstick,
 		Why: "chain logic is written once above pkg/kv and must not know its driver"},
 	{Module: "github.com/tikv", Room: "pkg/kv/tikv", Also: "services/tikvdev",
 		Why: "chain logic is written once above pkg/kv and must not know its driver"},
