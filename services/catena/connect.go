@@ -45,7 +45,8 @@ func (a *access) with(s session, fn func(ctx context.Context, c *client.Client, 
 
 // run runs the client around fn, which begins when the client is connected.
 func (a *access) run(s session, c *client.Client, first *first, fn func(context.Context) error) error {
-	ctx := s.cmd.Context()
+	ctx, cancel := context.WithCancel(s.cmd.Context()) // of fn; a client that has ended has nothing more to do
+	defer cancel()
 	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // fn ends first, then the connection
 	ended := make(chan struct{})
 	var wg sync.WaitGroup
@@ -53,6 +54,7 @@ func (a *access) run(s session, c *client.Client, first *first, fn func(context.
 	wg.Go(func() {
 		broken = c.Run(running)
 		close(ended)
+		cancel()
 	})
 	err := first.wait(ctx, ended, a.timeout)
 	if err == nil {
@@ -63,8 +65,8 @@ func (a *access) run(s session, c *client.Client, first *first, fn func(context.
 	}
 	stop()
 	wg.Wait()
-	if broken != nil && (err == nil || errors.Is(err, client.ErrStopped) || errors.Is(err, errEnded)) {
-		return broken
+	if broken != nil {
+		return broken // the cause of what fn met
 	}
 	return err
 }
@@ -140,6 +142,9 @@ func explain(err error, srv server) error {
 				srv.run.Started.Local().Format("2006-01-02 15:04:05"), srv.run.PID)
 		}
 		return fmt.Errorf("no server found at %s: %w\n%s", srv.url, u.why, hint)
+	}
+	if errors.Is(err, context.Canceled) {
+		return errors.New("interrupted; a message that was sent is kept in the outbox until the server has it")
 	}
 	refused, ok := errors.AsType[*client.Error](err)
 	if !ok {

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // announced is where a server prints that it is ready.
@@ -134,4 +136,63 @@ func TestChatThroughAPipe(t *testing.T) {
 	holds(t, chat("", "bob"), "  1  alice  ")
 	holds(t, chat("/group Team bob\nhi all\n/add carol\n/list\n", "alice"), "* Team", " sent", "  1  Team")
 	holds(t, chat("/open Team\n/leave\n", "carol"), "you")
+}
+
+// lines is a screen's output that can be waited for.
+type lines struct {
+	mu   sync.Mutex // guards the fields below
+	text strings.Builder
+	more chan struct{} // holds one: something was written
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+	return l.text.Write(p)
+}
+
+func (l *lines) await(t *testing.T, part string) {
+	t.Helper()
+	for {
+		l.mu.Lock()
+		text := l.text.String()
+		l.mu.Unlock()
+		if strings.Contains(text, part) {
+			return
+		}
+		select {
+		case <-l.more:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%q does not come; there is\n%s", part, text)
+		}
+	}
+}
+
+// TestChatEndsWhenAnotherTakesItsDevice: the SDK does not fight for the session, so the chat must not wait for it.
+func TestChatEndsWhenAnotherTakesItsDevice(t *testing.T) {
+	data, _ := serve(t)
+	site, err := ReadRunFile(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, feed := io.Pipe()
+	defer feed.Close()
+	out := &lines{more: make(chan struct{}, 1)}
+	root := newRoot()
+	root.SetArgs([]string{"chat", "alice", "--data", data, "--device", "laptop"})
+	root.SetIn(in)
+	root.SetOut(out)
+	ended := make(chan error, 1)
+	go func() { ended <- root.ExecuteContext(t.Context()) }()
+	out.await(t, "no conversations yet")
+	elsewhere := t.TempDir()
+	key := strings.TrimSpace(must(t, "token", "alice", "--data", data))
+	must(t, "list", "alice", "--data", elsewhere, "--url", site.WSURL, "--token", key, "--device", "laptop")
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "use another --device") {
+		t.Errorf("the chat ends with %v, want the advice to use another device", err)
+	}
 }
