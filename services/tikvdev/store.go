@@ -71,6 +71,7 @@ func (s *store) work(ctx context.Context) error {
 	tick := time.NewTicker(gcPoll)
 	defer tick.Stop()
 	var collected uint64
+	told := false // of an error that goes on
 	for {
 		point, err := s.pd.safePoint(ctx)
 		if err == nil && point > collected {
@@ -79,9 +80,10 @@ func (s *store) work(ctx context.Context) error {
 				collected = point
 			}
 		}
-		if err != nil && ctx.Err() == nil {
+		if err != nil && !told && ctx.Err() == nil {
 			s.log.Warn("old versions not collected", "err", err)
 		}
+		told = err != nil
 		select {
 		case <-ctx.Done():
 			return nil

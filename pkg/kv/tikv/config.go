@@ -93,7 +93,7 @@ func (c *Config) validate() error {
 	return c.validateFiles()
 }
 
-// validateFiles looks into the certificates, since PD's client keeps to itself why a handshake failed.
+// validateFiles looks into the certificates: a server tells nobody why it refused one.
 func (c *Config) validateFiles() error {
 	if c.CA == "" && c.Cert == "" && c.Key == "" {
 		return nil

@@ -5,9 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
+	"strings"
 	"time"
 
+	"github.com/pingcap/kvproto/pkg/pdpb"
 	"github.com/tikv/client-go/v2/config"
 	tkv "github.com/tikv/client-go/v2/kv"
 	client "github.com/tikv/client-go/v2/tikv"
@@ -15,7 +16,10 @@ import (
 	"github.com/tikv/client-go/v2/util"
 	pd "github.com/tikv/pd/client"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 )
 
 // tune sets what client-go keeps for the whole process. By default a transaction above 16 KiB is never committed in one
@@ -88,8 +92,13 @@ func (h *hasty) SendRequest(
 
 // connectPD connects within ConnectTimeout. PD's client takes a context for as long as it lives; forget ends it.
 func connectPD(cfg Config, secret *tls.Config) (c pd.Client, forget context.CancelFunc, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), cfg.ConnectTimeout)
+	defer cancel()
+	if err := awaitPD(ctx, cfg, secret); err != nil {
+		return nil, nil, fmt.Errorf("no answer from pd: %w", err)
+	}
 	life, forget := context.WithCancel(context.Background())
-	impatience := time.AfterFunc(cfg.ConnectTimeout, forget)
+	stop := context.AfterFunc(ctx, forget)
 	alive := config.GetGlobalConfig().TiKVClient
 	c, err = pd.NewClientWithContext(life, cfg.PD, pd.SecurityOption{CAPath: cfg.CA, CertPath: cfg.Cert, KeyPath: cfg.Key},
 		pd.WithGRPCDialOptions(grpc.WithKeepaliveParams(keepalive.ClientParameters{
@@ -98,47 +107,47 @@ func connectPD(cfg Config, secret *tls.Config) (c pd.Client, forget context.Canc
 		})),
 		pd.WithCustomTimeoutOption(3*time.Second),
 	)
-	if impatience.Stop() && err == nil {
+	if stop() && err == nil {
 		return c, forget, nil
 	}
 	forget()
 	if err == nil {
 		c.Close()
-		err = context.DeadlineExceeded
+		err = ctx.Err()
 	}
-	return nil, nil, fmt.Errorf("no answer from pd at %v: %w", cfg.PD, diagnose(cfg, secret, err))
+	return nil, nil, fmt.Errorf("connect to pd at %v: %w", cfg.PD, err)
 }
 
-// diagnose finds out why PD did not answer, which its client does not tell.
-func diagnose(cfg Config, secret *tls.Config, last error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-	defer cancel()
-	var errs []error
-	for _, addr := range cfg.PD {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-		if err == nil {
-			if secret != nil {
-				err = shake(ctx, conn, addr, secret)
+// awaitPD returns when one of the addresses answers as PD does, or with what is wrong with each when ctx ends. PD's
+// client would keep that to itself, and leave its connections behind.
+func awaitPD(ctx context.Context, cfg Config, secret *tls.Config) error {
+	for {
+		var wrong []string
+		for _, addr := range cfg.PD {
+			err := askPD(ctx, cfg, addr, secret)
+			if err == nil {
+				return nil
 			}
-			_ = conn.Close()
+			wrong = append(wrong, addr+": "+status.Convert(err).Message())
 		}
-		if err != nil {
-			errs = append(errs, err)
+		if !sleep(ctx, lastWait) {
+			return errors.New(strings.Join(wrong, "; "))
 		}
 	}
-	if len(errs) == 0 {
-		return fmt.Errorf("something listens there, but it does not speak PD's protocol "+
-			"(is TLS on at one end only? see ca, cert, key): %w", last)
-	}
-	return errors.Join(errs...)
 }
 
-func shake(ctx context.Context, conn net.Conn, addr string, secret *tls.Config) error {
-	secret = secret.Clone()
-	secret.ServerName, _, _ = net.SplitHostPort(addr)
-	secret.NextProtos = []string{"h2"}
-	if err := tls.Client(conn, secret).HandshakeContext(ctx); err != nil {
-		return fmt.Errorf("tls to %s: %w", addr, err)
+func askPD(ctx context.Context, cfg Config, addr string, secret *tls.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, min(cfg.AttemptTimeout, cfg.ConnectTimeout/2))
+	defer cancel()
+	transport := insecure.NewCredentials()
+	if secret != nil {
+		transport = credentials.NewTLS(secret)
 	}
-	return nil
+	conn, err := grpc.DialContext(ctx, addr, grpc.WithTransportCredentials(transport))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = pdpb.NewPDClient(conn).GetMembers(ctx, new(pdpb.GetMembersRequest))
+	return err
 }

@@ -44,7 +44,7 @@ func (s *Store) Run(ctx context.Context, leads func() bool) error {
 			continue
 		}
 		began := time.Now()
-		point, err := s.collect(ctx, leads, gcNotice)
+		point, err := s.collect(ctx, leads)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
@@ -62,13 +62,13 @@ func (s *Store) Run(ctx context.Context, leads func() bool) error {
 // The order matters: first the point is agreed upon with everything that reads the past of this cluster (backups, change
 // feeds), then clients are told and given time to notice, so that none reads below it; only then locks below it are
 // resolved and the stores may drop versions.
-func (s *Store) collect(ctx context.Context, leads func() bool, notice time.Duration) (uint64, error) {
+func (s *Store) collect(ctx context.Context, leads func() bool) (uint64, error) {
 	ctx, end, err := s.begin(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer end()
-	ctx, cancel := within(ctx, gcTimeout+notice, errPatience)
+	ctx, cancel := within(ctx, gcTimeout+s.notice, errPatience)
 	defer cancel()
 	point, err := s.agree(ctx)
 	if err != nil {
@@ -84,7 +84,7 @@ func (s *Store) collect(ctx context.Context, leads func() bool, notice time.Dura
 	if err := s.saveSafePoint(point); err != nil {
 		return 0, fmt.Errorf("save the safe point: %w", err)
 	}
-	if !wait(ctx, notice) {
+	if !wait(ctx, s.notice) {
 		return 0, ended(ctx, nil)
 	}
 	if !leads() {

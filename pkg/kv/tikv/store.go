@@ -29,6 +29,7 @@ type Store struct {
 	client *client.KVStore
 	after  func() // ends what client.Close leaves
 	meter  *meter
+	notice time.Duration // gcNotice
 
 	life context.Context // ends with Close
 	end  context.CancelCauseFunc
@@ -62,7 +63,7 @@ func New(cfg Config) (*Store, error) {
 }
 
 func newStore(cfg Config, c *client.KVStore, after func()) *Store {
-	s := &Store{cfg: cfg, log: cfg.Log, client: c, after: after, meter: newMeter()}
+	s := &Store{cfg: cfg, log: cfg.Log, client: c, after: after, meter: newMeter(), notice: gcNotice}
 	s.life, s.end = context.WithCancelCause(context.Background())
 	return s
 }
