@@ -16,13 +16,15 @@ const (
 	FaultRestart  = "restart"  // a client ended and a new one started on its store
 	FaultResend   = "resend"   // a message was sent again, at once over several connections or late
 	FaultConflict = "conflict" // the same with another body
+	FaultOvertake = "overtake" // a message was sent before the one that it is to come after
 )
 
 const (
 	disturbEvery = 600 * time.Millisecond
 	maxStall     = 3 * time.Second
 	killEvery    = 5 * time.Second
-	crashWithin  = time.Minute // for the server to be ready again
+	maxAim       = 40 * time.Millisecond // from the burst to the kill
+	crashWithin  = time.Minute           // for the server to be ready again
 )
 
 // disturbClients does to one device after the other what networks and people do, until load ends.
@@ -53,10 +55,12 @@ func (r *run) disturbClients(load context.Context, rng *rand.Rand) {
 	}
 }
 
-// kill kills the server again and again until load ends, and leaves it running. A server that does not come back ends
-// the run.
+// kill kills the server again and again until load ends, and leaves it running. Just before, every device queues a
+// burst, so that the server dies with much on its way. A server that does not come back ends the run.
 func (r *run) kill(ctx, load context.Context, rng *rand.Rand) error {
 	for pause(load, jitter(rng, r.every(killEvery))) {
+		r.rush(load)
+		pause(load, time.Duration(rng.Float64()*float64(maxAim)))
 		crash, cancel := context.WithTimeout(ctx, crashWithin)
 		err := r.deps.Crash(crash)
 		cancel()

@@ -61,6 +61,7 @@ func New(c Config, d Deps) (*Check, error) {
 // The sources of chance: one stream of the seed for each part of the run, so that the parts do not disturb each other.
 const (
 	speechStream = iota + 10
+	talkStream
 	browseStream
 	watchStream
 	resendStream
@@ -188,7 +189,7 @@ func (r *run) load(ctx context.Context) error {
 	defer end()
 	var parts sync.WaitGroup
 	for i, d := range r.devices {
-		parts.Go(func() { d.talk(load) })
+		parts.Go(func() { d.talk(load, r.rng(talkStream, i)) })
 		parts.Go(func() { d.browse(ctx, load, r.rng(browseStream, i)) })
 	}
 	parts.Go(func() { r.churn(ctx, load, r.rng(churnStream, 0)) })

@@ -19,11 +19,13 @@ type device struct {
 	*run
 	user, name string
 	json       bool
-	speech     *speech
 	socket     socket
 	store      *client.MemoryStore
 	restarts   chan struct{} // holds one wish to restart
 	pending    atomic.Int64  // messages that are neither acknowledged nor refused
+
+	talking sync.Mutex // held while a burst is made up and queued: the queue has the order of the journal
+	speech  *speech
 
 	life   sync.RWMutex // held to read while the client is used for queueing, to write while it is replaced
 	client *client.Client
@@ -174,12 +176,17 @@ func (d *device) told(conversation string, index, version uint64) {
 	}
 }
 
+// queue records a message that the outbox is to see through.
+func (d *device) queue(u utterance) *sent {
+	d.pending.Add(1)
+	return d.journal.queue(author{d.user, d.name, true}, u)
+}
+
 // enqueue puts a message into the outbox. It reports whether the device took it.
 func (d *device) enqueue(ctx context.Context, u utterance) bool {
 	d.life.RLock()
 	defer d.life.RUnlock()
-	s := d.journal.queue(d.user, d.name, u.conversation, u.frame)
-	d.pending.Add(1)
+	s := d.queue(u)
 	if _, err := d.client.Enqueue(ctx, outgoing(u.frame)); err != nil {
 		d.pending.Add(-1)
 		d.journal.withdraw(s)

@@ -47,14 +47,20 @@ func newJournal() *journal {
 	}
 }
 
-// queue records a message before it leaves. An empty device promises no order.
-func (j *journal) queue(user, device, conversation string, frame *imv1.Send) *sent {
-	s := &sent{frame: frame, Send: &judge.Send{User: user, Device: device, Conversation: conversation,
-		ClientMessageID: frame.GetClientMessageId(), Contents: []judge.Content{content(frame)}}}
+// author is who sends a message.
+type author struct {
+	user, device string // an empty device promises no order
+	outbox       bool   // an SDK client sees it through
+}
+
+// queue records a message before it leaves.
+func (j *journal) queue(by author, u utterance) *sent {
+	s := &sent{frame: u.frame, Send: &judge.Send{User: by.user, Device: by.device, Outbox: by.outbox, Conversation: u.conversation,
+		ClientMessageID: u.frame.GetClientMessageId(), Contents: []judge.Content{content(u.frame)}}}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.sends = append(j.sends, s)
-	j.byID[sendID{user, s.ClientMessageID}] = s
+	j.byID[sendID{s.User, s.ClientMessageID}] = s
 	return s
 }
 
@@ -94,17 +100,17 @@ func (j *journal) answered(s *sent, content int, late bool, answer *imv1.Sent) {
 		j.acked = append(j.acked, s)
 	}
 	s.Answers = append(s.Answers, a)
-	if s.Device == "" && !late {
+	if !s.Outbox && !late {
 		s.Refusal = nil
 	}
 }
 
-// refused records that a request was refused for good. Of requests that went out at once, one may be refused and the
-// other not, since who is in the conversation may change between them; then the message counts as taken.
+// refused records that a request was refused for good. Of several requests without an outbox, one may be refused and
+// another not, since who is in the conversation may change between them; then the message counts as taken.
 func (j *journal) refused(s *sent, late bool, refusal *imv1.Error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if s.Device == "" && !late && len(s.Answers) > 0 {
+	if !s.Outbox && !late && len(s.Answers) > 0 {
 		return
 	}
 	s.Refusal = refusal

@@ -17,6 +17,8 @@ const (
 	resendEvery = 2500 * time.Millisecond
 	wireTimeout = 10 * time.Second // of one request
 	lateDevice  = "late-"          // and the user who sends again
+
+	overtakeDevice = "overtake"
 )
 
 // onceDevices are the devices of a user that send one message at once.
@@ -34,10 +36,13 @@ type resender struct {
 // when the conversations are closed.
 func (w *resender) disturb(ctx, load context.Context) {
 	for pause(load, jitter(w.rng, w.every(resendEvery))) {
-		if w.rng.IntN(2) == 0 {
+		switch w.rng.IntN(5) {
+		case 0, 1:
 			w.sendAtOnce(ctx)
-		} else {
+		case 2, 3:
 			w.sendLate(ctx)
+		default:
+			w.overtake(ctx)
 		}
 	}
 }
@@ -45,7 +50,7 @@ func (w *resender) disturb(ctx, load context.Context) {
 // sendAtOnce sends a new message over several connections at once, half of the times with another body on the last.
 func (w *resender) sendAtOnce(ctx context.Context) {
 	u := w.speech.say(w.speech.target())
-	first := attempt{sent: w.journal.queue(w.user, "", u.conversation, u.frame), frame: u.frame}
+	first := attempt{sent: w.journal.queue(author{user: w.user}, u), frame: u.frame}
 	last := w.again(first)
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -66,6 +71,21 @@ func (w *resender) sendLate(ctx context.Context) {
 		return
 	}
 	w.send(ctx, visitor{user: sent.User, device: lateDevice + w.user}, w.again(attempt{sent: sent, frame: sent.frame, late: true}))
+}
+
+// overtake sends a message that is to come after another before that other one, which the server must refuse, then both
+// in their order.
+func (w *resender) overtake(ctx context.Context) {
+	to, by := w.speech.target(), author{user: w.user, device: overtakeDevice}
+	a, b := w.speech.say(to), w.speech.say(to)
+	b.frame.After = a.frame.GetClientMessageId()
+	before := attempt{sent: w.journal.queue(by, a), frame: a.frame}
+	after := attempt{sent: w.journal.queue(by, b), frame: b.frame}
+	w.journal.fault(FaultOvertake)
+	v := visitor{user: w.user, device: overtakeDevice}
+	w.send(ctx, v, after)
+	w.send(ctx, v, before)
+	w.send(ctx, v, after)
 }
 
 // attempt is one request that sends a message.

@@ -12,15 +12,19 @@ import (
 
 const settlePoll = 50 * time.Millisecond
 
-// settle waits until the run has come to rest: every queued message is answered, a closing message in every
-// conversation has reached every device, and so has every read position. Since a conversation's entries come in order,
-// all that went before a closing message has come, too. What does not come in time is left to the judge.
+// settle waits until the run has come to rest: every queued message is answered, every device has come as far as its
+// user chain by itself, a closing message in every conversation has reached every device, and so has every read
+// position. Since a conversation's entries come in order, all that went before a closing message has come, too. What
+// does not come in time is left to the judge.
 func (r *run) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.Settle)
 	defer cancel()
 	r.phase("waiting for answers")
 	if !until(ctx, func() bool { return r.pending() == 0 }) {
 		return fmt.Errorf("%d messages were still not answered %v after the load", r.pending(), r.Settle)
+	}
+	if err := r.catchUp(ctx); err != nil {
+		return err
 	}
 	r.phase("closing the conversations")
 	awaited, err := r.closeConversations(ctx)
@@ -31,9 +35,6 @@ func (r *run) settle(ctx context.Context) error {
 	var missing string
 	if !until(ctx, func() bool { missing = r.missing(awaited); return missing == "" }) {
 		return fmt.Errorf("%s %v after the load", missing, r.Settle)
-	}
-	if err := r.catchUp(ctx); err != nil {
-		return err
 	}
 	r.phase("waiting for read positions")
 	return r.settleReads(ctx)
@@ -94,8 +95,7 @@ func (r *run) closeConversations(ctx context.Context) (map[place]uint64, error) 
 func (d *device) close(ctx context.Context, conversation string) (uint64, error) {
 	u := d.speech.say(target{conversation: conversation})
 	u.frame.Visibility = nil
-	s := d.journal.queue(d.user, d.name, conversation, u.frame)
-	d.pending.Add(1)
+	s := d.queue(u)
 	done, err := d.now().Send(ctx, outgoing(u.frame))
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", s.ClientMessageID, err)
@@ -115,8 +115,8 @@ func (r *run) missing(awaited map[place]uint64) string {
 	return ""
 }
 
-// catchUp waits until every device has come as far as the server's user chain. After the closing messages there should
-// be nothing to wait for; it is asked for all the same, because a wrong guess here would accuse the server.
+// catchUp waits until every device has come as far as the server's user chain. Nothing is sent meanwhile, so this shows
+// a server that does not tell its devices what they missed until the next message comes.
 func (r *run) catchUp(ctx context.Context) error {
 	for _, d := range r.devices {
 		page, err := d.now().PullUser(ctx, &imv1.PullUser{Limit: 1, NewestFirst: true})

@@ -10,20 +10,36 @@ import (
 const maxPending = 48
 
 // talk queues messages at the run's rate until load ends.
-func (d *device) talk(load context.Context) {
+func (d *device) talk(load context.Context, rng *rand.Rand) {
 	every := time.Duration(float64(time.Second) * float64(len(d.devices)) / d.Rate)
-	for pause(load, jitter(d.speech.rng, every)) {
+	for pause(load, jitter(rng, every)) {
 		if d.pending.Load() >= maxPending {
 			continue
 		}
-		burst := d.speech.burst()
-		for _, u := range burst {
-			d.enqueue(load, u)
-		}
-		if !pause(load, time.Duration(len(burst)-1)*every) {
+		if said := d.say(load); !pause(load, time.Duration(said-1)*every) {
 			return
 		}
 	}
+}
+
+// rush queues a burst on every device that has room.
+func (r *run) rush(ctx context.Context) {
+	for _, d := range r.devices {
+		if d.pending.Load() < maxPending {
+			d.say(ctx)
+		}
+	}
+}
+
+// say queues the next burst and returns how many messages it has.
+func (d *device) say(ctx context.Context) int {
+	d.talking.Lock()
+	defer d.talking.Unlock()
+	burst := d.speech.burst()
+	for _, u := range burst {
+		d.enqueue(ctx, u)
+	}
+	return len(burst)
 }
 
 // jitter is between half and one and a half of d.

@@ -44,7 +44,7 @@ func (s *scene) send(user, conversation, id string, v *imv1.Visibility, sees ...
 		receiver = map[string]string{"ann": "bob", "bob": "ann"}[user]
 	}
 	m := s.enter(&imv1.Message{ClientMessageId: id, ConversationId: conversation, SenderId: user, ReceiverId: receiver, Type: text, Body: body, Visibility: v}, sees...)
-	s.Sends = append(s.Sends, &Send{User: user, Device: "d1", Conversation: conversation, ClientMessageID: id,
+	s.Sends = append(s.Sends, &Send{User: user, Device: "d1", Outbox: true, Conversation: conversation, ClientMessageID: id,
 		Contents: []Content{{text, body, v}}, Answers: []Answer{answer(m)}})
 }
 
@@ -425,7 +425,7 @@ func TestSenderWhoIsNotInTheConversationIsInvented(t *testing.T) {
 func TestEvidenceIsBounded(t *testing.T) {
 	s := honest()
 	for i := range 5 * maxEvidence {
-		s.Sends = append(s.Sends, &Send{User: "ann", Device: "d2", Conversation: pair, ClientMessageID: fmt.Sprint("x", i)})
+		s.Sends = append(s.Sends, &Send{User: "ann", Device: "d2", Outbox: true, Conversation: pair, ClientMessageID: fmt.Sprint("x", i)})
 	}
 	v := Decide(&s.Record)
 	if v.Unanswered != 5*maxEvidence || len(v.Violations) != maxEvidence {

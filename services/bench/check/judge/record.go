@@ -29,6 +29,7 @@ type Record struct {
 type Send struct {
 	User            string
 	Device          string // empty when no order is promised, as it went over several connections at once
+	Outbox          bool   // an SDK client promised to send it until it is answered
 	Conversation    string
 	ClientMessageID string
 	Contents        []Content // what was sent under the id; more than one where the id was used twice on purpose

@@ -18,7 +18,7 @@ func (t *trial) judgeSends() {
 			t.verdict.Acked++
 		case s.Refusal != nil:
 			t.verdict.Refused++
-		case s.Device != "":
+		case s.Outbox:
 			t.breach(Unanswered, s.at(0, "queued by an SDK client and neither acknowledged nor refused at the end"))
 		}
 		t.judgeSend(s, t.of(s.Conversation))
@@ -33,7 +33,7 @@ func (s *Send) at(index uint64, format string, args ...any) Violation {
 func (t *trial) judgeSend(s *Send, c *chain) {
 	place := c.find(s.User, s.ClientMessageID)
 	t.judgeRepeats(s)
-	if taken := len(s.Answers) > 0 || s.Device != "" && place != 0; s.Refusal != nil && taken {
+	if taken := len(s.Answers) > 0 || s.Outbox && place != 0; s.Refusal != nil && taken {
 		t.breach(ChangedAnswers, s.at(place, "refused with %s although the message was taken", s.Refusal.GetCode()))
 	}
 	if place == 0 {

@@ -64,8 +64,8 @@ func (s *Server) send(d *session, send *imv1.Send, answer *imv1.ServerFrame) {
 		c.held = &heldSend{d, send, answer}
 		return
 	case held != nil && held.d == d && held.send.GetClientMessageId() == send.GetClientMessageId():
-		held.answer = answer // sent again
-		return
+		c.held = nil // nothing came after it for so long that it is sent again: another chance
+		s.fired--
 	case held != nil && held.d == d:
 		c.held = nil
 		s.take(c, d.user, send, answer)
