@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/catena-im/catena/services/bench/check/judge"
+	"github.com/catena-im/catena/services/bench/check/wire"
 )
 
 // readyWithin bounds the time in which every device must connect at the start.
@@ -118,8 +119,16 @@ func (r *run) guard(ctx context.Context, end context.CancelCauseFunc) {
 	}
 }
 
+// knock finds out whether the server is there and takes the tokens, which the SDK would try again and again.
+func (r *run) knock(ctx context.Context) error {
+	return r.visit(ctx, visitor{user: r.world.users[0], device: watchDevice}, func(context.Context, *wire.Session) error { return nil })
+}
+
 // perform runs the devices and, while they live, the phases.
 func (r *run) perform(ctx context.Context) (*judge.Record, error) {
+	if err := r.knock(ctx); err != nil {
+		return nil, err
+	}
 	alive, stop := context.WithCancel(ctx)
 	var living sync.WaitGroup
 	defer living.Wait()

@@ -211,6 +211,19 @@ func TestServerThatEndsByItselfEndsTheRun(t *testing.T) {
 	}
 }
 
+func TestServerThatIsNotThereIsReportedAtOnce(t *testing.T) {
+	web := httptest.NewServer(nil)
+	url := "ws" + strings.TrimPrefix(web.URL, "http")
+	web.Close()
+	c, err := New(Config{URL: url}, Deps{Token: func(user string) (string, error) { return user, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "dial") {
+		t.Errorf("got %v, want that nobody listens", err)
+	}
+}
+
 func TestServerThatDoesNotComeBackEndsTheRun(t *testing.T) {
 	gone := errors.New("no such server")
 	c := connected(t, Deps{Crash: func(context.Context) error { return gone }})
