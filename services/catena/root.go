@@ -32,7 +32,7 @@ func newRoot() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(serverGroup, devCommand(), serveCommand(), provisionCommand(), configCommand(), newCheckCommand())
+	add(serverGroup, devCommand(), serveCommand(), provisionCommand(), configCommand())
 	add(clientGroup, tokenCommand(), chatCommand(), sendCommand(), listCommand(), pullCommand(), groupCommand())
 	add(operatorGroup, newCheckCommand(), inspectCommand())
 	return root
