@@ -1,0 +1,164 @@
+package pace
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestMessagesAreDueAtEvenIntervals(t *testing.T) {
+	tests := []struct {
+		k    int
+		rate float64
+		want time.Duration
+	}{{0, 10, 0}, {1, 10, 100 * time.Millisecond}, {25_000, 50_000, 500 * time.Millisecond}}
+	for _, tt := range tests {
+		if got := Due(tt.k, tt.rate); got != tt.want {
+			t.Errorf("Due(%d, %v): got %v, want %v", tt.k, tt.rate, got, tt.want)
+		}
+	}
+	if got := Count(1500*time.Millisecond, 10); got != 15 {
+		t.Errorf("Count: got %d, want 15", got)
+	}
+}
+
+// sent is a message as it left.
+type sent struct {
+	k       int
+	due, at time.Duration
+}
+
+func follow(p Plan, slow func(k int) time.Duration) []sent {
+	var all []sent
+	start := time.Now()
+	p.Follow(context.Background(), start, func(k int, due time.Duration) bool {
+		all = append(all, sent{k, due, time.Since(start)})
+		time.Sleep(slow(k))
+		return true
+	})
+	return all
+}
+
+func TestAnIdleSenderSendsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := follow(Plan{Rate: 100, Duration: time.Second, Lanes: 1}, func(int) time.Duration { return 0 })
+		if len(all) != 100 {
+			t.Fatalf("%d messages, want 100", len(all))
+		}
+		for k, s := range all {
+			if s.k != k || s.at != s.due || s.due != Due(k, 100) {
+				t.Fatalf("message %d: %+v", k, s)
+			}
+		}
+	})
+}
+
+// TestAStallIsCounted: what should have been sent during a stall is sent at once after it, with its intended time.
+func TestAStallIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := follow(Plan{Rate: 100, Duration: time.Second, Lanes: 1}, func(k int) time.Duration {
+			if k == 10 {
+				return 500 * time.Millisecond
+			}
+			return 0
+		})
+		if len(all) != 100 {
+			t.Fatalf("%d messages, want all 100 of the plan", len(all))
+		}
+		if s := all[11]; s.due != 110*time.Millisecond || s.at != 600*time.Millisecond {
+			t.Errorf("the message behind the stall: %+v", s)
+		}
+		if s := all[99]; s.at != s.due {
+			t.Errorf("the last message: %+v, want it in time again", s)
+		}
+	})
+}
+
+func TestLanesShareAPlan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var all []int
+		var lanes sync.WaitGroup
+		for lane := range 3 {
+			lanes.Go(func() {
+				for _, s := range follow(Plan{Rate: 1000, Duration: time.Second, Lane: lane, Lanes: 3}, func(int) time.Duration { return 0 }) {
+					mu.Lock()
+					all = append(all, s.k)
+					mu.Unlock()
+				}
+			})
+		}
+		lanes.Wait()
+		slices.Sort(all)
+		for k, got := range all {
+			if got != k {
+				t.Fatalf("message %d is missing or doubled", k)
+			}
+		}
+		if len(all) != 1000 {
+			t.Errorf("%d messages, want 1000", len(all))
+		}
+	})
+}
+
+func TestAPlanEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		n := 0
+		Plan{Rate: 1000, Duration: time.Hour, Lanes: 1}.Follow(ctx, time.Now(), func(int, time.Duration) bool { n++; return true })
+		if n < 90 || n > 200 {
+			t.Errorf("%d messages within the tenth of a second", n)
+		}
+	})
+}
+
+func TestSearchFindsTheLimit(t *testing.T) {
+	for _, limit := range []float64{40, 900, 5_000, 17_300, 19_999, 20_000, 33_000, 150_000} {
+		for _, first := range []float64{2_000, 10_000, 100_000} {
+			s, steps := NewSearch(first, 200_000, 1.1), 0
+			for {
+				rate, ok := s.Next()
+				if !ok {
+					break
+				}
+				if steps++; steps > 16 {
+					t.Fatalf("limit %v from %v: not found in %d steps", limit, first, steps)
+				}
+				s.Tell(rate, rate <= limit, min(rate, limit))
+			}
+			if best := s.Best(); best > limit || best < limit/1.1 {
+				t.Errorf("limit %v from %v: found %v in %d steps", limit, first, best, steps)
+			}
+		}
+	}
+}
+
+func TestSearchEndsWhereNothingIsKept(t *testing.T) {
+	s, steps := NewSearch(10_000, 100_000, 1.1), 0
+	for rate, ok := s.Next(); ok; rate, ok = s.Next() {
+		if steps++; steps > 30 {
+			t.Fatal("the search does not end")
+		}
+		s.Tell(rate, false, 0)
+	}
+	if s.Best() != 0 {
+		t.Errorf("found %v where nothing is kept", s.Best())
+	}
+}
+
+func TestSearchStopsAtTheMost(t *testing.T) {
+	s := NewSearch(1000, 3000, 1.1)
+	for rate, ok := s.Next(); ok; rate, ok = s.Next() {
+		if rate > 3000 {
+			t.Fatalf("tries %v, above the most", rate)
+		}
+		s.Tell(rate, true, rate)
+	}
+	if s.Best() != 3000 {
+		t.Errorf("found %v, want 3000", s.Best())
+	}
+}
