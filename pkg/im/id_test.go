@@ -2,6 +2,7 @@ package im
 
 import (
 	"errors"
+	"hash/fnv"
 	"strings"
 	"testing"
 
@@ -67,6 +68,19 @@ func TestMessageIDsDependOnEveryPart(t *testing.T) {
 	} {
 		if other == base {
 			t.Errorf("two messages share the id %s", base)
+		}
+	}
+}
+
+// The partition of an id is for ever: another hash would look for everything in the wrong place.
+func TestPartitionIsFNV1a(t *testing.T) {
+	for _, id := range []string{"", "a", "alice", "s:alice:bob", "ünï", strings.Repeat("x", 200)} {
+		h := fnv.New32a()
+		h.Write([]byte(id))
+		for _, n := range []int{1, 4, 7, 64} {
+			if got, want := Partition(UserID(id), n), int(h.Sum32()%uint32(n)); got != want {
+				t.Errorf("%q of %d: got %d, want %d", id, n, got, want)
+			}
 		}
 	}
 }
