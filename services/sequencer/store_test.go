@@ -15,8 +15,9 @@ type memStore struct {
 	data    map[string][]byte
 	journal []*kv.Batch
 	synced  int
-	largest int // bytes of a batch
-	open    int // snapshots not released
+	largest int      // bytes of a batch
+	open    int      // snapshots not released
+	sorted  []string // keys of data; nil: not known
 }
 
 func newMemStore() *memStore { return &memStore{data: make(map[string][]byte)} }
@@ -42,6 +43,7 @@ func (s *memStore) Commit(_ context.Context, b *kv.Batch) error {
 }
 
 func (s *memStore) apply(b *kv.Batch) {
+	s.sorted = nil
 	for _, o := range b.Ops() {
 		if o.Value == nil {
 			delete(s.data, string(o.Key))
@@ -86,13 +88,15 @@ func (v memSnapshot) BatchGet(_ context.Context, keys [][]byte) ([][]byte, error
 }
 
 func (v memSnapshot) Scan(_ context.Context, r kv.Range, fn func(key, value []byte) error) error {
-	var keys []string
-	for k := range maps.Keys(v.s.data) {
-		if k >= string(r.Start) && (r.End == nil || k < string(r.End)) {
-			keys = append(keys, k)
-		}
+	if v.s.sorted == nil {
+		v.s.sorted = slices.Sorted(maps.Keys(v.s.data))
 	}
-	slices.Sort(keys)
+	from, _ := slices.BinarySearch(v.s.sorted, string(r.Start))
+	to, _ := slices.BinarySearch(v.s.sorted, string(r.End))
+	if r.End == nil {
+		to = len(v.s.sorted)
+	}
+	keys := slices.Clone(v.s.sorted[from:max(from, to)])
 	if r.Reverse {
 		slices.Reverse(keys)
 	}
