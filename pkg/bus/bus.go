@@ -40,6 +40,7 @@ type Config struct {
 	Cell      string      // the region's name, one subject token; default "local"
 	InProcess InProcess   // a server in this process; URL is not used then
 	TLS       *tls.Config // nil: what the URL's scheme says
+	Inbox     string      // begin of the subjects that answers come to, for users who may subscribe to these only; default "_INBOX"
 
 	// Authentication, at most one of the three.
 	CredentialsFile string // JWT and seed, as nsc writes it
@@ -129,6 +130,9 @@ func (b *Bus) options(ctx context.Context, cfg Config) ([]nats.Option, error) {
 	if cfg.TLS != nil {
 		opts = append(opts, nats.Secure(cfg.TLS))
 	}
+	if cfg.Inbox != "" {
+		opts = append(opts, nats.CustomInboxPrefix(cfg.Inbox))
+	}
 	auth, err := cfg.authentication()
 	return append(opts, auth...), err
 }
@@ -179,6 +183,9 @@ func (b *Bus) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	}
 	b.log.Warn("nats subscription error", "subject", sub.Subject, "err", err)
 }
+
+// Connected reports whether the connection stands now, as far as this end has noticed.
+func (b *Bus) Connected() bool { return b.link.alive().Err() == nil }
 
 // Close lets what was received be handled and what was published leave, for at most 5 s, and ends the connection.
 // Everything that waits in the bus then returns ErrClosed. Close twice is fine.

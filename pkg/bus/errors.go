@@ -26,6 +26,8 @@ var (
 	ErrNoStream = errors.New("bus: not provisioned")
 	// ErrMismatch: the cluster was provisioned for something else than this process is configured for.
 	ErrMismatch = errors.New("bus: configuration does not match the cluster")
+	// ErrNoJetStream: the servers run without JetStream, or the account that this process belongs to may not use it.
+	ErrNoJetStream = errors.New("bus: no JetStream")
 	// ErrNoResponder: nobody answers requests on this subject now.
 	ErrNoResponder = errors.New("bus: nobody answers")
 	// ErrHeld: somebody else holds the lease.
@@ -103,6 +105,14 @@ func apiError(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	return connError(err)
+}
+
+// setupError is apiError for the first request, where nobody is there to answer when JetStream is not.
+func setupError(ctx context.Context, err error) error {
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
+		return fmt.Errorf("%w: %w", ErrNoJetStream, err)
+	}
+	return apiError(ctx, err)
 }
 
 // connError puts what the connection refused to send into the bus's words.

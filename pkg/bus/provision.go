@@ -40,7 +40,7 @@ func (b *Bus) Provision(ctx context.Context, l Layout) (Report, error) {
 		return report, err
 	}
 	if err := b.provisionRecord(ctx, l, &report); err != nil {
-		return report, fmt.Errorf("provision %s: %w", ClusterBucket, err)
+		return report, fmt.Errorf("provision %s: %w", ClusterBucket, setupError(ctx, err))
 	}
 	owners := jetstream.KeyValueConfig{Bucket: OwnersBucket, Description: "ownership leases", Replicas: l.Replicas,
 		History: 1, LimitMarkerTTL: markerTTL}
@@ -62,12 +62,42 @@ func (b *Bus) Verify(ctx context.Context, l Layout) error {
 	defer cancel()
 	kv, err := b.js.KeyValue(ctx, ClusterBucket)
 	if err != nil {
-		return fmt.Errorf("verify %s: %w", ClusterBucket, apiError(ctx, err))
+		return fmt.Errorf("verify %s: %w", ClusterBucket, setupError(ctx, err))
 	}
 	if err := b.compareRecord(ctx, kv, l.withDefaults()); err != nil {
 		return fmt.Errorf("verify %s: %w", ClusterBucket, err)
 	}
 	return nil
+}
+
+// Mismatch is the ErrMismatch of one setting.
+type Mismatch struct {
+	What string // one of the Mismatch constants
+	text string
+}
+
+// What may differ between a configuration and the cluster.
+const (
+	MismatchFormat = "format"
+	MismatchCell   = "cell"
+	MismatchConv   = "conversation partitions"
+	MismatchUser   = "user partitions"
+)
+
+func (m *Mismatch) Error() string { return ErrMismatch.Error() + ": " + m.text }
+
+// Is makes it an ErrMismatch.
+func (m *Mismatch) Is(target error) bool { return target == ErrMismatch }
+
+// Time asks the servers for their time.
+func (b *Bus) Time(ctx context.Context) (time.Time, error) {
+	ctx, cancel := b.bounded(ctx, apiTimeout)
+	defer cancel()
+	s, err := b.js.Stream(ctx, "KV_"+ClusterBucket)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look at %s: %w", ClusterBucket, apiError(ctx, err))
+	}
+	return s.CachedInfo().TimeStamp, nil
 }
 
 // provisionRecord writes the record or compares the one that is there, before anything depends on it.
@@ -102,17 +132,17 @@ func (b *Bus) compareRecord(ctx context.Context, kv jetstream.KeyValue, l Layout
 	}
 	switch {
 	case r.Format != formatVersion:
-		return fmt.Errorf("%w: this program speaks format %d, the cluster was provisioned with format %d; "+
-			"run the version of the program that fits", ErrMismatch, formatVersion, r.Format)
+		return &Mismatch{MismatchFormat, fmt.Sprintf("this program speaks format %d, the cluster was provisioned with format %d; "+
+			"run the version of the program that fits", formatVersion, r.Format)}
 	case r.Cell != b.cell:
-		return fmt.Errorf("%w: configured for cell %q, the cluster was provisioned for cell %q; configure %[3]q, or the servers of %[2]q",
-			ErrMismatch, b.cell, r.Cell)
+		return &Mismatch{MismatchCell, fmt.Sprintf("configured for cell %q, the cluster was provisioned for cell %q; "+
+			"configure %[2]q, or the servers of %[1]q", b.cell, r.Cell)}
 	case r.ConvPartitions != l.ConvPartitions:
-		return fmt.Errorf("%w: configured for %d conversation partitions, the cluster was provisioned with %d; "+
-			"the number is fixed from then on: configure %[3]d, or provision a new cluster", ErrMismatch, l.ConvPartitions, r.ConvPartitions)
+		return &Mismatch{MismatchConv, fmt.Sprintf("configured for %d conversation partitions, the cluster was provisioned with %d; "+
+			"the number is fixed from then on: configure %[2]d, or provision a new cluster", l.ConvPartitions, r.ConvPartitions)}
 	case r.UserPartitions != l.UserPartitions:
-		return fmt.Errorf("%w: configured for %d user partitions, the cluster was provisioned with %d; "+
-			"the number is fixed from then on: configure %[3]d, or provision a new cluster", ErrMismatch, l.UserPartitions, r.UserPartitions)
+		return &Mismatch{MismatchUser, fmt.Sprintf("configured for %d user partitions, the cluster was provisioned with %d; "+
+			"the number is fixed from then on: configure %[2]d, or provision a new cluster", l.UserPartitions, r.UserPartitions)}
 	}
 	return nil
 }

@@ -79,6 +79,23 @@ func FenceKey(a Area, partition int) []byte {
 	return binary.BigEndian.AppendUint16([]byte{areaFence, byte(a)}, uint16(partition))
 }
 
+// Borders are the keys at which a store can be cut so that each partition lies in pieces of its own, and the fences too.
+func (l Layout) Borders() [][]byte {
+	borders := [][]byte{{areaFence}}
+	for n := range l.ConvPartitions {
+		borders = append(borders, partitionKey(Conv, n))
+	}
+	for n := range l.UserPartitions {
+		borders = append(borders, partitionKey(User, n))
+	}
+	return borders
+}
+
+// partitionKey is the beginning of the keys of a partition.
+func partitionKey(a Area, partition int) []byte {
+	return binary.BigEndian.AppendUint16([]byte{byte(a)}, uint16(partition))
+}
+
 func prefix(a Area, partition int, tag byte) []byte {
 	k := make([]byte, 0, 64)
 	k = append(k, byte(a))

@@ -3,6 +3,8 @@ package chain
 import (
 	"bytes"
 	"cmp"
+	"fmt"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -137,4 +139,37 @@ func encodeKey(k Key) []byte {
 	}
 	key[1], key[2] = byte(k.Partition>>8), byte(k.Partition)
 	return key
+}
+
+// TestBordersSeparatePartitions: cut at the borders, no piece of the key space holds keys of two partitions.
+func TestBordersSeparatePartitions(t *testing.T) {
+	l := Layout{ConvPartitions: 3, UserPartitions: 2}
+	borders := l.Borders()
+	slices.SortFunc(borders, bytes.Compare)
+	piece := func(key []byte) int {
+		at, found := slices.BinarySearchFunc(borders, key, bytes.Compare)
+		if found {
+			at++
+		}
+		return at
+	}
+	owner := map[int]string{}
+	for _, area := range []Area{Conv, User} {
+		for n := range 4 {
+			if area == Conv && n >= l.ConvPartitions || area == User && n >= l.UserPartitions {
+				continue
+			}
+			name := fmt.Sprint(string(area), n)
+			for tag := range 256 {
+				key := prefix(area, n, byte(tag))
+				if other := owner[piece(key)]; other != "" && other != name {
+					t.Fatalf("%x of %s lies with %s", key, name, other)
+				}
+				owner[piece(key)] = name
+			}
+		}
+	}
+	if at := piece(FenceKey(Conv, 0)); owner[at] != "" || piece(FenceKey(User, 999)) != at {
+		t.Errorf("the fences do not lie by themselves, but with %q", owner[at])
+	}
 }
