@@ -11,11 +11,11 @@ import (
 )
 
 // serveAdmin answers probes and scrapes on their own port until ctx ends: /healthz says that the process lives, /readyz
-// that it answers clients, /metrics what it does.
+// that it does what its roles are for, /metrics what it does.
 func (n *node) serveAdmin(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, n.pulls.ready()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, n.ready()) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.reg, promhttp.HandlerOpts{}))
 	s := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	g, ctx := errgroup.WithContext(ctx)
@@ -38,4 +38,23 @@ func answer(w http.ResponseWriter, err error) {
 		return
 	}
 	_, _ = w.Write([]byte("ok\n"))
+}
+
+var (
+	errStopping = errors.New("this process stops")
+	errNoNATS   = errors.New("the connection to the NATS servers is lost; it comes back by itself")
+)
+
+// ready is nil while this process does what its roles are for. Without NATS none can; with a store that is away, pulls
+// are answered with errors that clients retry, here as everywhere else.
+func (n *node) ready() error {
+	switch {
+	case n.stopping.Load():
+		return errStopping
+	case !n.bus.Connected():
+		return errNoNATS
+	case n.cfg.has(roleHistory):
+		return n.pulls.ready()
+	}
+	return nil
 }

@@ -51,6 +51,7 @@ type NATSConfig struct {
 	NKey        string `conf:"nkey" doc:"File with the seed of an nkey."`
 	User        string `conf:"user" doc:"User name, where the servers want a password."`
 	Password    string `conf:"password" doc:"Its password." secret:"true"`
+	Inbox       string `conf:"inbox" doc:"Begin of the subjects that answers come to, where the servers let this user subscribe to no others; empty is _INBOX."`
 	CA          string `conf:"ca" doc:"TLS: file with the certificates (PEM) that the servers' are signed by; empty trusts the system's."`
 	Cert        string `conf:"cert" doc:"TLS: file with this process's certificate (PEM), where the servers want one."`
 	Key         string `conf:"key" doc:"TLS: file with its key (PEM)."`
@@ -64,13 +65,14 @@ type StoreConfig struct {
 
 // TiKVConfig says where TiKV is.
 type TiKVConfig struct {
-	PD         []string      `conf:"pd" doc:"Addresses of its PD servers, host:port."`
-	Prefix     string        `conf:"prefix" doc:"Before every key, 1 or 2 bytes, so that several systems can share a cluster; empty takes the driver's."`
-	CA         string        `conf:"ca" doc:"TLS: file with the certificates (PEM) that the servers' are signed by; all three or none."`
-	Cert       string        `conf:"cert" doc:"TLS: file with this process's certificate (PEM)."`
-	Key        string        `conf:"key" doc:"TLS: file with its key (PEM)."`
-	GCInterval time.Duration `conf:"gc_interval" doc:"How often the sequencers remove overwritten values; 0 where something else (a TiDB) does it for the cluster."`
-	GCKeep     time.Duration `conf:"gc_keep" doc:"How long overwritten values are kept; longer than any read." min:"10m"`
+	PD             []string      `conf:"pd" doc:"Addresses of its PD servers, host:port."`
+	Prefix         string        `conf:"prefix" doc:"Before every key, 1 or 2 bytes, so that several systems can share a cluster; empty takes the driver's."`
+	CA             string        `conf:"ca" doc:"TLS: file with the certificates (PEM) that the servers' are signed by; all three or none."`
+	Cert           string        `conf:"cert" doc:"TLS: file with this process's certificate (PEM)."`
+	Key            string        `conf:"key" doc:"TLS: file with its key (PEM)."`
+	ConnectTimeout time.Duration `conf:"connect_timeout" doc:"How long a start waits for PD and the stores." min:"100ms"`
+	GCInterval     time.Duration `conf:"gc_interval" doc:"How often the sequencers remove overwritten values; 0 where something else (a TiDB) does it for the cluster."`
+	GCKeep         time.Duration `conf:"gc_keep" doc:"How long overwritten values are kept; longer than any read." min:"10m"`
 }
 
 // PartitionsConfig counts partitions.
@@ -121,7 +123,9 @@ func DefaultConfig() Config {
 		Admin:      AdminConfig{Listen: "127.0.0.1:7301"},
 		Log:        LogConfig{Level: "info", Format: "text"},
 		NATS:       NATSConfig{Listen: "127.0.0.1:7422"},
-		Store:      StoreConfig{Driver: "pebble", TiKV: TiKVConfig{PD: []string{}, GCInterval: 10 * time.Minute, GCKeep: 30 * time.Minute}},
+		Store: StoreConfig{Driver: driverPebble, TiKV: TiKVConfig{
+			PD: []string{}, ConnectTimeout: 15 * time.Second, GCInterval: 10 * time.Minute, GCKeep: 30 * time.Minute,
+		}},
 		Partitions: PartitionsConfig{Conv: 4, User: 4},
 		Stream:     StreamConfig{Replicas: 1, MaxBytes: 1 << 30, MaxAge: 72 * time.Hour, DuplicateWindow: time.Minute},
 		Auth:       AuthConfig{Audience: token.DefaultAudience},
@@ -152,6 +156,8 @@ func (c *Config) Validate() error {
 		return conf.Wrong("data", c.Data, "is empty; name a folder, such as %s", defaultData)
 	case c.Cell == "" || strings.ContainsAny(c.Cell, ".*> \t"):
 		return conf.Wrong("cell", c.Cell, "is not one token; use letters, digits, - and _")
+	case strings.ContainsAny(c.NATS.Inbox, "*> \t") || strings.HasSuffix(c.NATS.Inbox, "."):
+		return conf.Wrong("nats.inbox", c.NATS.Inbox, "is not the begin of a subject; write such as _INBOX_edge")
 	case c.Auth.Audience == "":
 		return conf.Wrong("auth.audience", c.Auth.Audience, "is empty; name one, such as %s", token.DefaultAudience)
 	case c.Stream.DuplicateWindow > c.Stream.MaxAge:

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"time"
 
 	"github.com/catena-im/catena/pkg/bus"
 	"github.com/catena-im/catena/pkg/conf"
@@ -28,7 +29,7 @@ func (c *Config) busConfig() (bus.Config, error) {
 		return bus.Config{}, err
 	}
 	return bus.Config{
-		URL: c.NATS.URL, Name: c.Node, Cell: c.Cell, TLS: t,
+		URL: c.NATS.URL, Name: c.Node, Cell: c.Cell, TLS: t, Inbox: c.NATS.Inbox,
 		CredentialsFile: c.NATS.Credentials, NKeyFile: c.NATS.NKey, User: c.NATS.User, Password: c.NATS.Password,
 	}, nil
 }
@@ -52,6 +53,9 @@ func (c *NATSConfig) tls() (*tls.Config, error) {
 		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
 		if err != nil {
 			return nil, fmt.Errorf("nats.cert and nats.key: %w", err)
+		}
+		if end := pair.Leaf.NotAfter; time.Now().After(end) {
+			return nil, conf.Wrong("nats.cert", c.Cert, "expired on %s; renew it", end.UTC().Format(time.RFC3339))
 		}
 		t.Certificates = []tls.Certificate{pair}
 	}

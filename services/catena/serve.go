@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"strings"
 
@@ -51,42 +50,4 @@ func runServe(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	return n.run(ctx, func() { log.Info("serving", "roles", strings.Join(cfg.Roles, ","), "admin", n.admin.Addr().String()) })
-}
-
-func provisionCommand() *cobra.Command {
-	return configured(&cobra.Command{
-		Use:   "provision",
-		Short: "make the streams, consumers and buckets of a cluster, or bring them to the configuration",
-		Long: "Make the streams, consumers and buckets of a cluster on its NATS servers, or bring those that are there to the\n" +
-			"configuration. It may be repeated at any time; partition counts are fixed by the first time. No other command\n" +
-			"needs the right to make streams and consumers.",
-		Example: "  catena provision --config catena.yaml",
-	}, func(cmd *cobra.Command, cfg Config, log *slog.Logger) error {
-		if cfg.NATS.URL == "" {
-			return conf.Wrong("nats.url", "", "is empty; name the NATS servers of the cluster (catena dev provisions its own)")
-		}
-		return provision(cmd, cfg, log)
-	})
-}
-
-func provision(cmd *cobra.Command, cfg Config, log *slog.Logger) error {
-	b, err := connectBus(cmd.Context(), cfg, log)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	report, err := b.Provision(cmd.Context(), cfg.busLayout())
-	out := cmd.OutOrStdout()
-	for _, name := range report.Created {
-		fmt.Fprintln(out, "created", name)
-	}
-	for _, name := range report.Updated {
-		fmt.Fprintln(out, "updated", name)
-	}
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "provisioned: cell %s, %d conversation and %d user partitions, %d replicas\n",
-		cfg.Cell, cfg.Partitions.Conv, cfg.Partitions.User, cfg.Stream.Replicas)
-	return nil
 }

@@ -2,10 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
+	"github.com/catena-im/catena/pkg/bus"
 	"github.com/catena-im/catena/pkg/kv/pebble"
+	"github.com/catena-im/catena/pkg/kv/tikv"
+	"github.com/catena-im/catena/pkg/partition"
 )
 
 // The drivers of the store.
@@ -18,7 +24,10 @@ const (
 const syncEvery = time.Second
 
 // openStore opens the chains.
-func (n *node) openStore() (storage, error) {
+func (n *node) openStore(ctx context.Context) (storage, error) {
+	if n.cfg.Store.Driver == driverTiKV {
+		return n.openTiKV(ctx)
+	}
 	// Its commits need not wait for the disk: the streams are synced first, and what a power loss takes from the store
 	// is folded from them again.
 	s, err := pebble.New(pebble.Config{Dir: filepath.Join(n.cfg.Data, "store"), Log: n.log})
@@ -32,7 +41,58 @@ func (n *node) openStore() (storage, error) {
 type pebbleStorage struct{ *pebble.Store }
 
 // Maintain syncs now and then.
-func (s pebbleStorage) Maintain(ctx context.Context) error {
+func (s pebbleStorage) Maintain(ctx context.Context, _ func() bool) error {
 	s.SyncEvery(ctx, syncEvery)
 	return nil
+}
+
+func (n *node) openTiKV(ctx context.Context) (storage, error) {
+	s, err := connectTiKV(ctx, n.cfg, n.log)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.reg.Register(s); err != nil {
+		return nil, errors.Join(fmt.Errorf("metrics of the store: %w", err), s.Close())
+	}
+	return tikvStorage{s}, nil
+}
+
+// tikvStorage is a store in a cluster. It reconnects by itself for ever, so it never fails for good.
+type tikvStorage struct{ *tikv.Store }
+
+// Failed is never closed.
+func (tikvStorage) Failed() <-chan struct{} { return nil }
+
+// Maintain collects what was overwritten, while leads answers true.
+func (s tikvStorage) Maintain(ctx context.Context, leads func() bool) error { return s.Run(ctx, leads) }
+
+// lead tells whether this process owns conversation partition 0. Its owner does what one process of a cluster has to do.
+type lead struct{ held atomic.Int32 }
+
+func (l *lead) is() bool { return l.held.Load() > 0 }
+
+type start func(ctx context.Context, p bus.Partition, epoch uint64) (partition.Processor, error)
+
+// watch sees the processors of that partition come and go.
+func (l *lead) watch(next start) start {
+	return func(ctx context.Context, p bus.Partition, epoch uint64) (partition.Processor, error) {
+		proc, err := next(ctx, p, epoch)
+		if err != nil || p != (bus.Partition{Kind: bus.Conv}) {
+			return proc, err
+		}
+		l.held.Add(1)
+		return &leading{proc, l}, nil
+	}
+}
+
+// leading is the processor of conversation partition 0.
+type leading struct {
+	partition.Processor
+	lead *lead
+}
+
+// Close ends the ownership.
+func (p *leading) Close() {
+	p.lead.held.Add(-1)
+	p.Processor.Close()
 }

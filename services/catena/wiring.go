@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,6 +36,8 @@ type node struct {
 	admin    net.Listener
 	edge     *edge.Edge // nil without that role
 	pulls    gate       // open while pulls are answered
+	lead     lead
+	stopping atomic.Bool
 }
 
 // storage is an open store.
@@ -42,8 +45,9 @@ type storage interface {
 	kv.Store
 	// Failed is closed when only opening the store anew helps.
 	Failed() <-chan struct{}
-	// Maintain does what the store needs done beside reading and writing, until ctx ends.
-	Maintain(ctx context.Context) error
+	// Maintain does what the store needs done beside reading and writing, until ctx ends. What one process of a cluster
+	// has to do it does while leads answers true.
+	Maintain(ctx context.Context, leads func() bool) error
 }
 
 // newNode opens everything that can be refused for a reason that a person has to mend: folders, ports, keys, counts.
@@ -61,7 +65,7 @@ func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err er
 		return nil, err
 	}
 	if n.cfg.has(roleSequencer) || n.cfg.has(roleHistory) {
-		if n.store, err = n.openStore(); err != nil {
+		if n.store, err = n.openStore(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -79,7 +83,7 @@ func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err er
 func (n *node) openBus(ctx context.Context) (err error) {
 	if n.cfg.NATS.URL != "" {
 		if n.bus, err = connectBus(ctx, n.cfg, n.log); err == nil {
-			err = n.bus.Verify(ctx, n.cfg.busLayout())
+			err = verify(ctx, n.bus, n.cfg)
 		}
 		return err
 	}
@@ -121,6 +125,7 @@ func (n *node) openEdge() (err error) {
 func (n *node) run(ctx context.Context, ready func()) error {
 	defer n.close()
 	g, ctx := errgroup.WithContext(ctx)
+	context.AfterFunc(ctx, func() { n.stopping.Store(true) })
 	inner, stopInner := context.WithCancel(context.WithoutCancel(ctx))
 	g.Go(func() error { return n.serveAdmin(inner) })
 	g.Go(func() error { return n.work(inner) })
@@ -161,7 +166,7 @@ func (n *node) work(ctx context.Context) error {
 				return nil
 			case <-time.After(wait):
 			}
-			if n.store, err = n.openStore(); err != nil {
+			if n.store, err = n.openStore(ctx); err != nil {
 				n.log.Error("the store does not open", "err", err)
 			}
 		}
@@ -186,7 +191,7 @@ func (n *node) workWith(ctx context.Context, store storage) error {
 	if n.cfg.has(roleHistory) {
 		g.Go(func() error { return n.history(ctx, store, caughtUp) })
 	}
-	g.Go(func() error { return store.Maintain(ctx) })
+	g.Go(func() error { return store.Maintain(ctx, n.lead.is) })
 	g.Go(func() error {
 		select {
 		case <-store.Failed():
@@ -232,7 +237,7 @@ func (n *node) sequencer(ctx context.Context, store kv.Store, caughtUp func(bus.
 	}, partition.Deps{
 		Store: store, Leases: leases, FenceKey: sequencer.FenceKey, Log: n.log, Metrics: n.reg,
 		Open:  func(ctx context.Context, p bus.Partition) (partition.Stream, error) { return n.bus.Open(ctx, p) },
-		Start: seq.Start, CaughtUp: caughtUp,
+		Start: n.lead.watch(seq.Start), CaughtUp: caughtUp,
 	})
 }
 

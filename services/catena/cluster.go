@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/catena-im/catena/pkg/bus"
+	"github.com/catena-im/catena/pkg/kv/tikv"
+)
+
+// maxSkew is how far this machine's clock may be off from those of the servers. Tokens, dedupe windows and leases are
+// measured on different machines; minutes apart, tokens would be refused and leases read wrong.
+const maxSkew = 10 * time.Second
+
+// clockTimeout bounds asking a server for its time.
+const clockTimeout = 10 * time.Second
+
+// verify compares the NATS servers with the configuration, and their clock with this machine's.
+func verify(ctx context.Context, b *bus.Bus, cfg Config) error {
+	if err := b.Verify(ctx, cfg.busLayout()); err != nil {
+		return explainBus(err)
+	}
+	return compareClocks(ctx, "NATS", b.Time)
+}
+
+// explainBus names the key or the command that mends what is wrong with the NATS servers.
+func explainBus(err error) error {
+	mismatch, ok := errors.AsType[*bus.Mismatch](err)
+	switch {
+	case ok && mismatch.What == bus.MismatchCell:
+		return fmt.Errorf("cell: %w", err)
+	case ok && mismatch.What == bus.MismatchConv:
+		return fmt.Errorf("partitions.conv: %w", err)
+	case ok && mismatch.What == bus.MismatchUser:
+		return fmt.Errorf("partitions.user: %w", err)
+	case errors.Is(err, bus.ErrNoStream):
+		return fmt.Errorf("%w; run: catena provision", err)
+	case errors.Is(err, bus.ErrNoJetStream):
+		return fmt.Errorf("nats.url: %w; start the servers with jetstream (see configs/nats), for the account of this process too", err)
+	}
+	return err
+}
+
+// connectTiKV reaches the TiKV cluster and compares PD's clock with this machine's.
+func connectTiKV(ctx context.Context, cfg Config, log *slog.Logger) (*tikv.Store, error) {
+	t := cfg.Store.TiKV
+	s, err := tikv.New(tikv.Config{
+		PD: t.PD, Prefix: t.Prefix, CA: t.CA, Cert: t.Cert, Key: t.Key,
+		ConnectTimeout: t.ConnectTimeout, GCInterval: t.GCInterval, GCKeep: t.GCKeep, Log: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store.tikv: %w", err)
+	}
+	if err := compareClocks(ctx, "PD", s.Time); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// compareClocks refuses a clock that is far off. How long the answer took does not matter.
+func compareClocks(ctx context.Context, whose string, ask func(context.Context) (time.Time, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, clockTimeout)
+	defer cancel()
+	before := time.Now()
+	theirs, err := ask(ctx)
+	after := time.Now()
+	if err != nil {
+		return fmt.Errorf("ask %s for its time: %w", whose, err)
+	}
+	switch ahead := max(before.Sub(theirs), 0) + min(after.Sub(theirs), 0); {
+	case ahead > maxSkew:
+		return fmt.Errorf("this machine's clock is %v ahead of %s's; set both by NTP (timedatectl set-ntp true)", ahead.Round(time.Second), whose)
+	case ahead < -maxSkew:
+		return fmt.Errorf("this machine's clock is %v behind %s's; set both by NTP (timedatectl set-ntp true)", -ahead.Round(time.Second), whose)
+	}
+	return nil
+}

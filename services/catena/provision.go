@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/catena-im/catena/pkg/chain"
+	"github.com/catena-im/catena/pkg/conf"
+)
+
+func provisionCommand() *cobra.Command {
+	return configured(&cobra.Command{
+		Use:   "provision",
+		Short: "make the streams, consumers and buckets of a cluster, or bring them to the configuration",
+		Long: "Make the streams, consumers and buckets of a cluster on its NATS servers, or bring those that are there to the\n" +
+			"configuration. With store.driver tikv, cut the key space at the borders of the partitions, so that they can be\n" +
+			"spread over the stores from the start. It may be repeated at any time; partition counts are fixed by the first\n" +
+			"time. No other command needs the right to make streams and consumers.",
+		Example: "  catena provision --config catena.yaml",
+	}, func(cmd *cobra.Command, cfg Config, log *slog.Logger) error {
+		if cfg.NATS.URL == "" {
+			return conf.Wrong("nats.url", "", "is empty; name the NATS servers of the cluster (catena dev provisions its own)")
+		}
+		return provision(cmd.Context(), cfg, cmd.OutOrStdout(), log)
+	})
+}
+
+// provision prints what it did, also when it then fails.
+func provision(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error {
+	if err := provisionStreams(ctx, cfg, out, log); err != nil {
+		return err
+	}
+	if cfg.Store.Driver == driverTiKV {
+		if err := provisionStore(ctx, cfg, out, log); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(out, "provisioned: cell %s, %d conversation and %d user partitions, %d replicas\n",
+		cfg.Cell, cfg.Partitions.Conv, cfg.Partitions.User, cfg.Stream.Replicas)
+	return nil
+}
+
+func provisionStreams(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error {
+	b, err := connectBus(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	report, err := b.Provision(ctx, cfg.busLayout())
+	for _, name := range report.Created {
+		fmt.Fprintln(out, "created", name)
+	}
+	for _, name := range report.Updated {
+		fmt.Fprintln(out, "updated", name)
+	}
+	return explainBus(err)
+}
+
+func provisionStore(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error {
+	s, err := connectTiKV(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	borders := chain.Layout{ConvPartitions: cfg.Partitions.Conv, UserPartitions: cfg.Partitions.User}.Borders()
+	if err := s.Split(ctx, borders); err != nil {
+		return fmt.Errorf("split the key space at the borders of the partitions: %w", err)
+	}
+	fmt.Fprintf(out, "split the key space at %d borders of partitions\n", len(borders))
+	return nil
+}
