@@ -47,15 +47,25 @@ func (n *network) SendRequest(
 	case "answer lost":
 		return nil, errNetwork
 	case "answer lost, request repeated":
-		repeated := *req
+		repeated := clone(req)
 		n.mu.Lock()
 		n.late = append(n.late, func() {
-			_, _ = n.Client.SendRequest(context.Background(), addr, &repeated, timeout)
+			_, _ = n.Client.SendRequest(context.Background(), addr, repeated, timeout)
 		})
 		n.mu.Unlock()
 		return nil, errNetwork
 	}
 	return resp, err
+}
+
+// clone is what is still on the way while client-go uses its request for another try.
+func clone(req *tikvrpc.Request) *tikvrpc.Request {
+	if req.Type == tikvrpc.CmdCommit {
+		m := *req.Commit()
+		return tikvrpc.NewRequest(req.Type, &m, req.Context)
+	}
+	m := *req.Prewrite()
+	return tikvrpc.NewRequest(req.Type, &m, req.Context)
 }
 
 // roll decides the fate of a request, and sometimes that it is time for the late ones.
