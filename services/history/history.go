@@ -5,6 +5,7 @@ package history
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -96,8 +97,12 @@ func (s *Service) handle(ctx context.Context, data []byte) []byte {
 
 // refuse is err as the client gets it; what is a fault of the server's is logged.
 func (s *Service) refuse(ctx context.Context, err error) *imv1.Error {
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		err = refusal.New(imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "the pull took too long; ask for a smaller page or try again")
+	case errors.Is(err, kv.ErrUnavailable):
+		s.deps.Log.Warn("pull not answered", "err", err)
+		err = refusal.New(imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "the store is away; try again later")
 	}
 	wire := refusal.Of(err)
 	if wire.GetCode() == imv1.ErrorCode_ERROR_CODE_INTERNAL {

@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ func (v *view) list(ctx context.Context, q *imv1.ListConversations) (*imv1.Conve
 		limit = im.DefaultPage
 	}
 	after, err := pageToken.DecodeString(q.GetPageToken())
-	if err != nil {
+	if _, bad := im.ConversationID(after).Parse(); err != nil || len(after) > 0 && bad != nil {
 		return nil, refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT, "the page token is not one of this server's; begin without one")
 	}
 	h, err := v.r.UserHead(ctx, v.user)
@@ -52,7 +53,10 @@ func (v *view) list(ctx context.Context, q *imv1.ListConversations) (*imv1.Conve
 
 // summary joins what the conversation partition knows to the user's list record.
 func (v *view) summary(ctx context.Context, c im.ConversationID, rec *imv1.ListRecord) (*imv1.ConversationSummary, error) {
-	m, parsed, err := v.membership(ctx, c)
+	m, parsed, err := v.lookUp(ctx, c)
+	if err == nil && m.None() {
+		err = errors.New("the list names it, and its own records do not know the user")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -75,17 +79,22 @@ func (v *view) summary(ctx context.Context, c im.ConversationID, rec *imv1.ListR
 }
 
 // unread counts what lies between the read position and the last entry of the user's chain. Nothing keeps a counter,
-// so nothing can drift.
+// so nothing can drift. With more than maxScan to look at, nearly all of them the user's own, it says that there are more.
 func (v *view) unread(ctx context.Context, c im.ConversationID, m chain.Membership, rec *imv1.ListRecord) (n uint32, capped bool, err error) {
 	if rec.GetReadIndex() >= rec.GetSeenIndex() {
 		return 0, false, nil
 	}
 	s := span{from: rec.GetReadIndex() + 1, to: rec.GetSeenIndex()}
-	err = v.visible(ctx, c, m, s, func(msg *imv1.Message) bool {
+	scanned := 0
+	err = v.scan(ctx, c, m, s, func(msg *imv1.Message, visible bool) bool {
+		if !visible { // and must not be told from one that is not there
+			return true
+		}
 		if chain.Counts(v.user, msg) {
 			n++
 		}
-		capped = n > im.UnreadCap
+		scanned++
+		capped = n > im.UnreadCap || scanned > maxScan
 		return !capped
 	})
 	n = min(n, im.UnreadCap)

@@ -14,8 +14,10 @@ import (
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
-// maxPageBytes cuts a page of large messages; the first entry fits always.
-const maxPageBytes = 512 << 10
+const (
+	maxPageBytes = 512 << 10 // cuts a page of large messages; the first entry fits always
+	maxScan      = 10_000    // entries that are looked at to find a head, or to count
+)
 
 // span is a wanted range of a chain, both ends included; empty when from is above to.
 type span struct {
@@ -59,6 +61,15 @@ func notAMember(c im.ConversationID) error {
 
 // membership is the user's membership of c, a refusal when there never was one.
 func (v *view) membership(ctx context.Context, c im.ConversationID) (chain.Membership, im.Conversation, error) {
+	m, parsed, err := v.lookUp(ctx, c)
+	if err == nil && m.None() {
+		err = notAMember(c)
+	}
+	return m, parsed, err
+}
+
+// lookUp is the user's membership of c, perhaps none.
+func (v *view) lookUp(ctx context.Context, c im.ConversationID) (chain.Membership, im.Conversation, error) {
 	parsed, err := c.Parse()
 	if err != nil {
 		return chain.Membership{}, parsed, refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_ID, "%v", err)
@@ -69,16 +80,12 @@ func (v *view) membership(ctx context.Context, c im.ConversationID) (chain.Membe
 			return chain.Membership{}, parsed, err
 		}
 	}
-	m := chain.MembershipOf(parsed, v.user, p)
-	if m.None() {
-		return m, parsed, notAMember(c)
-	}
-	return m, parsed, nil
+	return chain.MembershipOf(parsed, v.user, p), parsed, nil
 }
 
-// visible calls fn for the messages of c from index from to index to that the user may see, in rising order or, with
-// reverse, in falling order, until fn answers false.
-func (v *view) visible(ctx context.Context, c im.ConversationID, m chain.Membership, s span, fn func(*imv1.Message) bool) error {
+// scan calls fn for the messages of c within s that fell into the user's membership, and says which of them the user
+// may see. They come in rising order or, with reverse, in falling order, until fn answers false.
+func (v *view) scan(ctx context.Context, c im.ConversationID, m chain.Membership, s span, fn func(msg *imv1.Message, visible bool) bool) error {
 	spans := m.Spans(im.ConversationIndex(s.from), im.ConversationIndex(s.to))
 	if s.reverse {
 		slices.Reverse(spans)
@@ -86,7 +93,7 @@ func (v *view) visible(ctx context.Context, c im.ConversationID, m chain.Members
 	more := true
 	for _, part := range spans {
 		err := v.r.ScanEntries(ctx, c, part.From, part.To, s.reverse, func(e *imv1.ChainEntry) error {
-			if more = !m.Sees(v.user, e.GetMessage()) || fn(e.GetMessage()); !more {
+			if more = fn(e.GetMessage(), m.Sees(v.user, e.GetMessage())); !more {
 				return kv.Stop
 			}
 			return nil
@@ -98,15 +105,25 @@ func (v *view) visible(ctx context.Context, c im.ConversationID, m chain.Members
 	return nil
 }
 
-// visibleHead is the last index of c that the user may see, 0 when there is none.
-func (v *view) visibleHead(ctx context.Context, c im.ConversationID, m chain.Membership) (head uint64, err error) {
+// visibleHead is the last index of c that the user may see, 0 when there is none. The user's list knows it, apart from
+// what has come since the user's partition was last at work, so the chain is looked at only from there on.
+func (v *view) visibleHead(ctx context.Context, c im.ConversationID, m chain.Membership) (uint64, error) {
 	h, err := v.r.ConversationHead(ctx, c)
 	if err != nil {
 		return 0, err
 	}
-	err = v.visible(ctx, c, m, span{from: 1, to: h.GetLastIndex(), reverse: true}, func(msg *imv1.Message) bool {
-		head = msg.GetConversationIndex()
-		return false
+	lists, err := v.r.Lists(ctx, []chain.ListRef{{User: v.user, Conversation: c}})
+	if err != nil {
+		return 0, err
+	}
+	head, scanned := min(lists[0].GetSeenIndex(), h.GetLastIndex()), 0
+	s := span{from: head + 1, to: h.GetLastIndex(), reverse: true}
+	err = v.scan(ctx, c, m, s, func(msg *imv1.Message, visible bool) bool {
+		if visible {
+			head = msg.GetConversationIndex()
+		}
+		scanned++
+		return !visible && scanned < maxScan
 	})
 	return head, err
 }
@@ -127,7 +144,10 @@ func (v *view) conversationPage(ctx context.Context, q *imv1.PullConversation) (
 	}
 	page := &imv1.ConversationPage{ConversationId: string(c), HeadIndex: head}
 	fill := filler{limit: s.limit}
-	err = v.visible(ctx, c, m, s, func(msg *imv1.Message) bool {
+	err = v.scan(ctx, c, m, s, func(msg *imv1.Message, visible bool) bool {
+		if !visible {
+			return true
+		}
 		if page.HasMore = !fill.take(msg); !page.HasMore {
 			page.Messages = append(page.Messages, msg)
 		}
