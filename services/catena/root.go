@@ -34,7 +34,7 @@ func newRoot() *cobra.Command {
 	}
 	add(serverGroup, devCommand(), serveCommand(), provisionCommand(), configCommand())
 	add(clientGroup, tokenCommand(), chatCommand(), sendCommand(), listCommand(), pullCommand(), groupCommand())
-	add(operatorGroup, newCheckCommand(), inspectCommand())
+	add(operatorGroup, newCheckCommand(), newBenchCommand(), inspectCommand())
 	return root
 }
 

@@ -1,0 +1,224 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/catena-im/catena/services/bench/pace"
+)
+
+// SendConfig says what is sent. Zero stands for the default.
+type SendConfig struct {
+	Rate     float64       // messages per second; 0: search for the highest that keeps the bound
+	P99      time.Duration // the bound: of the answer and of the delivery; 0: 100 ms
+	Duration time.Duration // of measuring, after the warm-up; 0: 5 s
+	WarmUp   time.Duration // before each measurement; 0: 1 s, less for the tries of a search
+	Users    int           // 0: 500
+	Peers    int           // with whom each user talks; 0: 10
+	Members  int           // of the groups that users are in; 0: no groups
+	Share    float64       // of the messages that go to groups, when there are some; 0: all
+	Speakers int           // of each group; 0: all
+	First    float64       // rate at which a search begins; 0: chosen
+	Most     float64       // rate beyond which no search goes; 0: 200,000
+}
+
+func (c *SendConfig) fill() {
+	setDefault(&c.P99, 100*time.Millisecond)
+	setDefault(&c.Duration, 5*time.Second)
+	setDefault(&c.WarmUp, time.Second)
+	setDefault(&c.Users, 500)
+	setDefault(&c.Peers, 10)
+	setDefault(&c.Most, 200_000)
+	if c.Members > 0 {
+		setDefault(&c.Share, 1)
+	}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	if *field == *new(T) {
+		*field = value
+	}
+}
+
+func (c *SendConfig) validate() error {
+	switch {
+	case c.Rate < 0, c.P99 < 0, c.Duration < 0, c.WarmUp < 0, c.Most < 0, c.First < 0:
+		return errors.New("rates and durations must not be negative")
+	case c.Users < 2:
+		return fmt.Errorf("%d users; give at least 2", c.Users)
+	case c.Members == 1 || c.Members < 0 || c.Members > mostMembers:
+		return fmt.Errorf("groups of %d members; give 2 to %d", c.Members, mostMembers)
+	case c.Members > c.Users:
+		return fmt.Errorf("groups of %d members and %d users; give more users", c.Members, c.Users)
+	case c.Share < 0 || c.Share > 1:
+		return fmt.Errorf("a share of %v; give 0 to 1", c.Share)
+	case c.Speakers < 0 || c.Speakers > c.Members:
+		return fmt.Errorf("%d speakers in groups of %d", c.Speakers, c.Members)
+	}
+	return nil
+}
+
+const (
+	witnesses    = 20
+	tryWarmUp    = 500 * time.Millisecond
+	tryLength    = 1500 * time.Millisecond
+	firstRate    = 0.08 // of raw publish: where a search begins
+	plainFirst   = 4000 // where there are no yardsticks
+	precision    = 1.1
+	unloadedTime = time.Second
+	verifyWithin = 2 * time.Second
+	afterSearch  = 6 * time.Second // for verifying, the last yardstick, and a margin
+	lessRate     = 0.85            // when what the search found is not kept over the whole duration
+)
+
+// Send measures how many messages the server takes and delivers.
+func (b *Bench) Send(ctx context.Context, c SendConfig) (report *SendReport, err error) {
+	c.fill()
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	report = &SendReport{Core: Core{Bench: "send"}, Users: c.Users, Peers: c.Peers, Members: c.Members, Share: c.Share, Body: b.Body, Bound: ms(c.P99)}
+	err = b.against(ctx, func(ctx context.Context) error { return b.send(ctx, c, report) })
+	return report, err
+}
+
+func (b *Bench) send(ctx context.Context, c SendConfig, report *SendReport) (err error) {
+	if report.Yardsticks, err = b.measureYardsticks(ctx); err != nil {
+		return err
+	}
+	b.say("%d users connect", c.Users)
+	t := b.newTraffic(c.Users)
+	err = b.crowd(ctx, b.users(c.Users), t, func(ctx context.Context, clients []*client) error {
+		if err := t.people(ctx, clients, c); err != nil {
+			return err
+		}
+		if report.Unloaded, err = t.unloaded(ctx); err != nil {
+			return err
+		}
+		if err := t.measure(ctx, c, report); err != nil {
+			return err
+		}
+		b.say("pulling the chains of some users")
+		report.Verdict, err = t.verify(ctx, verifyWithin)
+		return err
+	})
+	if err == nil {
+		err = b.publishAgain(ctx, &report.Yardsticks)
+	}
+	report.Refusals, report.Result = t.refusals(), chosen(report.Steps, c.Rate == 0)
+	report.finish(b, c.Rate == 0)
+	return err
+}
+
+// people makes witnesses, conversations and groups.
+func (t *traffic) people(ctx context.Context, clients []*client, c SendConfig) error {
+	t.witnesses(clients, witnesses)
+	if c.Members == 0 || c.Share < 1 {
+		t.address(clients, c.Peers)
+	}
+	if c.Members == 0 {
+		return nil
+	}
+	t.share = c.Share
+	t.bench.say("making groups of %d", c.Members)
+	return t.groups(ctx, clients, c.Members, c.Speakers)
+}
+
+// unloaded measures messages one at a time: from the sending itself, since nothing waits.
+func (t *traffic) unloaded(ctx context.Context) (Step, error) {
+	t.bench.say("one message at a time")
+	before, err := t.bench.usage(ctx)
+	if err != nil {
+		return Step{}, err
+	}
+	s := newStep(0, 0, unloadedTime)
+	s.cut = func() {}
+	s.start = time.Now()
+	choose := t.chooser(t.senders())
+	missing := int64(0)
+	for time.Since(s.start) < unloadedTime && missing == 0 && ctx.Err() == nil {
+		if !t.send(s, choose(), time.Since(s.start)) {
+			break
+		}
+		missing = t.drain(ctx)
+	}
+	s.over.Store(true)
+	after, err := t.bench.usage(ctx)
+	if err != nil {
+		return Step{}, err
+	}
+	r := s.result(missing, after.since(before), 0)
+	if r.Failed != "" {
+		err = errors.New(r.Failed)
+	}
+	return r, errors.Join(err, context.Cause(ctx))
+}
+
+// measure runs the steps of the benchmark.
+func (t *traffic) measure(ctx context.Context, c SendConfig, report *SendReport) (err error) {
+	rate := c.Rate
+	if rate == 0 {
+		if rate, err = t.search(ctx, c, report); err != nil || rate == 0 {
+			return err
+		}
+	}
+	for {
+		t.bench.say("measuring at %.0f/s for %v", rate, c.Duration)
+		r, err := t.run(ctx, newStep(rate, c.WarmUp, c.Duration), c.P99)
+		if err != nil {
+			return err
+		}
+		report.Steps = append(report.Steps, r)
+		again := c.WarmUp + c.Duration + afterSearch
+		if report.Confirmed = r.Kept; r.Kept || c.Rate > 0 || t.bench.left() < again {
+			return nil
+		}
+		rate *= lessRate
+	}
+}
+
+// chosen is the step that the report is about: the one asked for, or the highest rate that was kept; where none was, the
+// last.
+func chosen(steps []Step, searched bool) Step {
+	if len(steps) == 0 {
+		return Step{}
+	}
+	best := steps[len(steps)-1]
+	if !searched || best.Kept {
+		return best
+	}
+	for _, s := range steps {
+		if s.Kept && (!best.Kept || s.Offered > best.Offered) {
+			best = s
+		}
+	}
+	return best
+}
+
+// search returns the highest rate that kept the bound, 0 when none did in the time that there is.
+func (t *traffic) search(ctx context.Context, c SendConfig, report *SendReport) (float64, error) {
+	first := c.First
+	if first == 0 {
+		first = firstRate * report.Yardsticks.RawPublish / float64(1+t.receivers())
+	}
+	if first == 0 {
+		first = plainFirst
+	}
+	s := pace.NewSearch(max(first, 10), c.Most, precision)
+	for {
+		rate, ok := s.Next()
+		left := t.bench.left() - c.WarmUp - c.Duration - afterSearch // for another try
+		if !ok || left < tryWarmUp+tryLength && s.Best() > 0 || left < 0 {
+			return s.Best(), nil
+		}
+		r, err := t.run(ctx, newStep(rate, min(tryWarmUp, c.WarmUp), tryLength), c.P99)
+		if err != nil {
+			return 0, err
+		}
+		report.Steps = append(report.Steps, r)
+		t.bench.say("%.0f/s: %s", rate, r.brief())
+		s.Tell(rate, r.Kept, r.Rate)
+	}
+}

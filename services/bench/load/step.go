@@ -1,0 +1,214 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/catena-im/catena/services/bench/latency"
+	"github.com/catena-im/catena/services/bench/pace"
+)
+
+// step is sending at one rate for some time.
+type step struct {
+	rate           float64
+	warmUp, length time.Duration // sending takes both; only the second counts
+	start          time.Time
+
+	sent, refused    atomic.Int64
+	acked, delivered side
+	over             atomic.Bool // what is still under way is given up
+	cut              context.CancelFunc
+
+	mu     sync.Mutex // guards the field below
+	failed string     // why it was cut short
+}
+
+func newStep(rate float64, warmUp, length time.Duration) *step {
+	s := &step{rate: rate, warmUp: warmUp, length: length}
+	s.acked.step, s.delivered.step = s, s
+	return s
+}
+
+// fail cuts the step short. The first reason counts.
+func (s *step) fail(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed == "" {
+		s.failed = fmt.Sprintf(format, args...)
+	}
+	s.cut()
+}
+
+func (s *step) failure() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
+const (
+	pacers      = 2 // goroutines that send
+	watchEvery  = 20 * time.Millisecond
+	overloaded  = 1500 * time.Millisecond // of messages under way: the step has failed long before
+	leastQueue  = 500                     // messages that may be under way whatever the rate
+	drainWithin = 10 * time.Second
+	keepsUp     = 0.97 // part of the intended rate that must be reached
+)
+
+// Step is what came of sending at one rate.
+type Step struct {
+	Offered       float64           `json:"offered"` // messages per second that were to be sent
+	Rate          float64           `json:"rate"`    // acknowledged per second
+	DeliveredRate float64           `json:"delivered_rate"`
+	Acked         latency.Quantiles `json:"acked"`     // from the intended time of sending to the answer
+	Delivered     latency.Quantiles `json:"delivered"` // from there to the receiver's socket
+	Sent          int64             `json:"sent"`      // the warm-up included, as in what follows
+	AckedCount    int64             `json:"acked_count"`
+	Refused       int64             `json:"refused"`
+	Missing       int64             `json:"missing"` // messages whose answer or some of whose pushes did not come in time
+	Cost          Cost              `json:"cost"`
+	Kept          bool              `json:"kept"`             // the rate was kept up within the bound, and nothing was refused or missing
+	Failed        string            `json:"failed,omitempty"` // why it was cut short
+}
+
+// run sends at a rate and returns when everything is answered and delivered, or given up.
+func (t *traffic) run(ctx context.Context, s *step, bound time.Duration) (Step, error) {
+	before, err := t.bench.usage(ctx)
+	if err != nil {
+		return Step{}, err
+	}
+	s.start = time.Now()
+	t.follow(ctx, s)
+	if ctx.Err() != nil {
+		return Step{}, context.Cause(ctx)
+	}
+	missing := t.drain(ctx)
+	s.over.Store(true)
+	after, err := t.bench.usage(ctx)
+	if err != nil {
+		return Step{}, err
+	}
+	return s.result(missing, after.since(before), bound), context.Cause(ctx)
+}
+
+// follow sends what the step plans, until that is done or has failed.
+func (t *traffic) follow(ctx context.Context, s *step) {
+	sending, cut := context.WithCancel(ctx)
+	defer cut()
+	s.cut = cut
+	var parts, watch sync.WaitGroup
+	senders := t.senders()
+	lanes := min(pacers, len(senders))
+	for lane := range lanes {
+		var own []*client // each belongs to one pacer, so that its messages keep their order
+		for i := lane; i < len(senders); i += lanes {
+			own = append(own, senders[i])
+		}
+		parts.Go(func() {
+			choose := t.chooser(own)
+			plan := pace.Plan{Rate: s.rate, Duration: s.warmUp + s.length, Lane: lane, Lanes: lanes}
+			plan.Follow(sending, s.start, func(_ int, due time.Duration) bool { return t.send(s, choose(), due) })
+		})
+	}
+	done := make(chan struct{})
+	watch.Go(func() { t.watch(s, done) })
+	parts.Wait()
+	close(done)
+	watch.Wait()
+}
+
+// senders are the clients who have a lane.
+func (t *traffic) senders() (senders []*client) {
+	for i := range t.lanes {
+		for _, l := range [][]*lane{t.lanes[i], t.rooms[i]} {
+			if len(l) > 0 {
+				senders = append(senders, l[0].from)
+				break
+			}
+		}
+	}
+	return senders
+}
+
+// chooser chooses lanes of senders by chance, of groups as often as their share says.
+func (t *traffic) chooser(senders []*client) func() *lane {
+	source := rand.New(rand.NewPCG(t.numbers.Load(), uint64(senders[0].at)))
+	var single, rooms [][]*lane
+	for _, c := range senders {
+		if l := t.lanes[c.at]; len(l) > 0 {
+			single = append(single, l)
+		}
+		if l := t.rooms[c.at]; len(l) > 0 {
+			rooms = append(rooms, l)
+		}
+	}
+	return func() *lane {
+		from := single
+		if len(single) == 0 || len(rooms) > 0 && source.Float64() < t.share {
+			from = rooms
+		}
+		lanes := from[source.IntN(len(from))]
+		return lanes[source.IntN(len(lanes))]
+	}
+}
+
+// receivers is about how many are pushed a message.
+func (t *traffic) receivers() int {
+	l := t.chooser(t.senders())()
+	return l.receivers
+}
+
+// watch tells the progress and ends a step that is hopeless, so that it does not bury the server.
+func (t *traffic) watch(s *step, done <-chan struct{}) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	told := time.Now()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		if limit := max(leastQueue, s.rate*overloaded.Seconds()); float64(t.pending.Load()) > limit {
+			s.fail("more than %.0f messages wait for their answers or pushes", limit)
+			return
+		}
+		if time.Since(told) > time.Second {
+			told = time.Now()
+			t.bench.say("%.0f/s: %d sent, %d acknowledged, %d delivered, %d refused, delivered %v", s.rate, s.sent.Load(),
+				s.acked.count.Load(), s.delivered.count.Load(), s.refused.Load(), s.delivered.took.Quantiles())
+		}
+	}
+}
+
+// drain waits for what is under way and returns how many messages something is missing of.
+func (t *traffic) drain(ctx context.Context) int64 {
+	timer := time.NewTimer(drainWithin)
+	defer timer.Stop()
+	for t.pending.Load() > 0 {
+		select {
+		case <-t.idle:
+		case <-ctx.Done():
+			return 0
+		case <-timer.C:
+			return t.pending.Load()
+		}
+	}
+	return 0
+}
+
+func (s *step) result(missing int64, cost Usage, bound time.Duration) Step {
+	r := Step{
+		Offered: s.rate, Acked: s.acked.took.Quantiles(), Delivered: s.delivered.took.Quantiles(),
+		Sent: s.sent.Load(), AckedCount: s.acked.count.Load(), Refused: s.refused.Load(), Missing: missing, Failed: s.failure(),
+	}
+	r.Rate, r.DeliveredRate = s.acked.rate(r.Acked), s.delivered.rate(r.Delivered)
+	r.Cost = cost.per(r.AckedCount)
+	limit := float64(bound.Microseconds()) / 1000
+	r.Kept = r.Failed == "" && r.Refused == 0 && r.Missing == 0 && r.Rate >= keepsUp*s.rate &&
+		(bound == 0 || r.Acked.P99 <= limit && r.Delivered.P99 <= limit)
+	return r
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/catena-im/catena/services/bench/load"
+	"github.com/catena-im/catena/services/bench/yardstick"
+)
+
+const searchRate = "search"
+
+// rateFlag is messages per second, or a search for the highest rate.
+type rateFlag struct{ rate *float64 } // 0: search
+
+func (r rateFlag) String() string {
+	if r.rate == nil || *r.rate == 0 {
+		return searchRate
+	}
+	return strconv.FormatFloat(*r.rate, 'f', -1, 64)
+}
+
+func (r rateFlag) Set(text string) error {
+	if text == searchRate {
+		*r.rate = 0
+		return nil
+	}
+	rate, err := strconv.ParseFloat(text, 64)
+	if err != nil || rate <= 0 {
+		return errors.New("give messages per second, or search")
+	}
+	*r.rate = rate
+	return nil
+}
+
+func (rateFlag) Type() string { return "rate" }
+
+func (b *benching) sendCommand() *cobra.Command {
+	c := load.SendConfig{}
+	cmd := b.command("send", "messages between two, in groups, or both: rate, latency and cost",
+		func(ctx context.Context, bench *load.Bench) (benchReport, error) { return bench.Send(ctx, c) })
+	cmd.Long = "Send messages at a rate that does not depend on the answers, each in a frame of its own, and measure from the time\n" +
+		"at which each was to be sent until it is acknowledged and until it is at its receiver's socket. With --rate search,\n" +
+		"find the highest rate at which both keep the bound. Afterwards the chains of some users are pulled and checked."
+	f := cmd.Flags()
+	f.Var(rateFlag{&c.Rate}, "rate", "messages per second, or search")
+	f.DurationVar(&c.P99, "p99", 100*time.Millisecond, "the bound: 99 of 100 messages are acknowledged and delivered within")
+	f.DurationVar(&c.Duration, "duration", 5*time.Second, "of the measurement; of the final one, with --rate search")
+	f.DurationVar(&c.WarmUp, "warm-up", time.Second, "before each measurement")
+	f.IntVar(&c.Users, "users", 500, "number of users, each with a connection")
+	f.IntVar(&c.Peers, "peers", 10, "with how many others each user talks")
+	f.IntVar(&c.Members, "members", 0, "put the users into groups of this many members; 0: no groups")
+	f.Float64Var(&c.Share, "share", 1, "part of the messages that goes to the groups, where there are some; the others are between two")
+	return cmd
+}
+
+func (b *benching) yardstickCommand() *cobra.Command {
+	var c load.YardstickConfig
+	cmd := b.command("yardstick", "only the yardsticks: raw JetStream publish, gws echo and idle, Pebble, fsync",
+		func(ctx context.Context, bench *load.Bench) (benchReport, error) { return bench.Yardstick(ctx, c) })
+	cmd.PreRun = func(*cobra.Command, []string) { b.alone = true }
+	f := cmd.Flags()
+	f.IntVar(&c.Connections, "connections", 5000, "idle connections to the gws server")
+	f.IntVar(&c.Entries, "entries", 200_000, "entries in Pebble")
+	return cmd
+}
+
+// yardstickChild names the command that runs one yardstick as a child process.
+const yardstickChild = "yardstick-child"
+
+func yardstickChildCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: yardstickChild + " TASK", Short: "run one yardstick, as a child process of the other commands", Hidden: true, Args: between(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := yardstick.Child(cmd.Context(), args[0], cmd.InOrStdin(), cmd.OutOrStdout()); err != nil {
+				return fmt.Errorf("yardstick: %w", err)
+			}
+			return nil
+		},
+	}
+}
+
+func (b *benching) idleCommand() *cobra.Command {
+	var c load.IdleConfig
+	cmd := b.command("idle", "connections that do nothing: memory of each",
+		func(ctx context.Context, bench *load.Bench) (benchReport, error) { return bench.Idle(ctx, c) })
+	f := cmd.Flags()
+	f.IntVar(&c.Connections, "connections", 5000, "number of authenticated connections")
+	f.DurationVar(&c.Hold, "hold", 0, "how long they are held when all are there")
+	return cmd
+}
