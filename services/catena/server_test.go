@@ -90,7 +90,7 @@ func TestClientCommandsAgainstAServer(t *testing.T) {
 	must(t, on("group", "add", "alice", group, "carol")...)
 	must(t, on("send", "alice", group, "not for bob", "--visible-to", "carol")...)
 	must(t, on("group", "remove", "alice", group, "bob")...)
-	holds(t, must(t, on("group", "info", "carol", group)...), "The team, 4 messages", "alice (owner)", "you")
+	holds(t, must(t, on("group", "info", "carol", group)...), "The team, last message [4]", "alice (owner)", "you")
 	holds(t, must(t, on("pull", "carol", "--conversation", group)...), "[2]", "alice added you", "[3]", "not for bob (seen by you only)", "[4]", "removed bob")
 	if seen := must(t, on("pull", "bob", "--conversation", group)...); strings.Contains(seen, "not for bob") {
 		t.Errorf("bob sees what he may not:\n%s", seen)

@@ -188,6 +188,34 @@ func TestErrorsAreShownAndChatGoesOn(t *testing.T) {
 		"group was not made: out of order today", "no conversation is open", "there is no /nonsense", "no user", "cannot be listed", "What you write")
 }
 
+func TestNumbersOpenWhatTheListShowsAndNothingElse(t *testing.T) {
+	s := newState("alice", "", nil)
+	list := []*imv1.ConversationSummary{
+		{ConversationId: "s:alice:bob", LastMessage: &imv1.Message{ConversationIndex: 1, ServerTimeMs: 2}},
+		{ConversationId: "s:1001:alice", LastMessage: &imv1.Message{ConversationIndex: 1, ServerTimeMs: 1}},
+	}
+	s.listedAll(list, true)
+	for _, step := range []struct{ line, open, print string }{
+		{"/open 1", "", "no conversation under the number 1; /new 1 starts"}, // nothing was numbered yet
+		{"/open 1001", "s:1001:alice", "* 1001"},
+		{"/new 2", "s:2:alice", "* 2"},
+		{"/close", "", ""},
+	} {
+		got := strings.Join(s.line(step.line), "|")
+		if s.open != step.open || !strings.Contains(got, step.print) {
+			t.Errorf("%s opens %q and prints %q, want %q and %q", step.line, s.open, got, step.open, step.print)
+		}
+	}
+	if got := s.list(); len(got) != 2 {
+		t.Errorf("the list shows what nobody wrote in:\n%s", strings.Join(got, "\n"))
+	}
+	for _, step := range []struct{ line, open string }{{"/open 1", "s:alice:bob"}, {"/open 2", "s:1001:alice"}, {"/open 3", "s:1001:alice"}} {
+		if s.line(step.line); s.open != step.open {
+			t.Errorf("%s opens %q, want %q", step.line, s.open, step.open)
+		}
+	}
+}
+
 func TestQuitDoesNotWait(t *testing.T) {
 	v := newVillage()
 	in, feed := io.Pipe()
@@ -230,6 +258,8 @@ func TestEvents(t *testing.T) {
 		{message(groupID, "bob", 2, "hi"), "* Team: [2] 22:13 bob: hi  (1 unread)", "alice @ carol (3 unread)> "},
 		{client.Disconnected{Err: errors.New("gone")}, "* the connection is lost (gone); what you write is kept and sent when it is back", "alice @ carol (3 unread)> "},
 		{client.Disconnected{Err: errors.New("still gone")}, "", "alice @ carol (3 unread)> "},
+		{client.Connected{}, "* connected again", "alice @ carol (3 unread)> "},
+		{client.Disconnected{Err: fmt.Errorf("read: %w", io.EOF)}, "* the connection is lost (the server closed it); what you write is kept and sent when it is back", "alice @ carol (3 unread)> "},
 		{client.Connected{}, "* connected again", "alice @ carol (3 unread)> "},
 		{client.SendFailed{Outgoing: client.Outgoing{Body: body}, Err: errors.New("no")}, `! not sent: "lost words": no`, "alice @ carol (3 unread)> "},
 		{client.SendDone{Sent: &imv1.Sent{}}, "", "alice @ carol (3 unread)> "},

@@ -24,8 +24,10 @@ func (s *state) line(text string) []string {
 		return s.whisper(c)
 	case "list":
 		return s.ask(listRequest{})
-	case "open", "new":
-		return s.openNamed(strings.Join(c.args, " "))
+	case "open":
+		return s.enter(s.pick(strings.Join(c.args, " ")))
+	case "new":
+		return s.enter(s.withUser(strings.Join(c.args, " ")))
 	case "close":
 		s.open = ""
 	case "group":
@@ -78,8 +80,11 @@ func users(ids []string) error {
 	return nil
 }
 
-func (s *state) openNamed(text string) []string {
-	id, err := s.find(text)
+// openNamed opens what USER, ID or a title names.
+func (s *state) openNamed(text string) []string { return s.enter(s.find(text)) }
+
+// enter opens a conversation, or tells why there is none.
+func (s *state) enter(id string, err error) []string {
 	if err != nil {
 		return []string{"! " + err.Error()}
 	}

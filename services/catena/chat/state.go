@@ -2,7 +2,9 @@ package chat
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -19,6 +21,11 @@ const pageSize = 20
 type room struct {
 	summary *imv1.ConversationSummary
 	oldest  uint64 // lowest index that was shown; 0 when none was
+}
+
+// written tells a conversation that exists from one that was only opened here and holds no message yet.
+func (r *room) written() bool {
+	return r.summary.GetLastMessage() != nil || r.summary.GetKind() != imv1.ConversationKind_CONVERSATION_KIND_UNSPECIFIED
 }
 
 // state is what the user sees. Its methods take what happens, a line of the user, an event of the SDK, an answer of the
@@ -107,7 +114,7 @@ func (s *state) event(e client.Event) []string {
 	case client.Disconnected:
 		if e.Err != nil && !s.away {
 			s.away = true
-			return []string{fmt.Sprintf("* the connection is lost (%v); what you write is kept and sent when it is back", e.Err)}
+			return []string{fmt.Sprintf("* the connection is lost (%s); what you write is kept and sent when it is back", reason(e.Err))}
 		}
 	case client.MessageReceived:
 		return s.received(e.Message)
@@ -125,6 +132,14 @@ func (s *state) event(e client.Event) []string {
 		return []string{"* the server goes away (" + show.Clean(e.Reason) + "); connecting again"}
 	}
 	return nil
+}
+
+// reason is why a connection ended, without the layers that it was told through where there is nothing to learn of them.
+func reason(err error) string {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return "the server closed it"
+	}
+	return err.Error()
 }
 
 // received takes a new message of the user's chain.
@@ -184,8 +199,10 @@ func (s *state) confirm(m *imv1.Message) []string {
 // list prints the conversations, the newest first, and numbers them.
 func (s *state) list() []string {
 	rooms := make([]*imv1.ConversationSummary, 0, len(s.rooms))
-	for _, r := range s.rooms {
-		rooms = append(rooms, r.summary)
+	for id, r := range s.rooms {
+		if r.written() || id == s.open {
+			rooms = append(rooms, r.summary)
+		}
 	}
 	slices.SortFunc(rooms, func(a, b *imv1.ConversationSummary) int {
 		return cmp.Or(cmp.Compare(b.GetLastMessage().GetServerTimeMs(), a.GetLastMessage().GetServerTimeMs()),
@@ -203,11 +220,25 @@ func (s *state) list() []string {
 	return lines
 }
 
-// find is the conversation that NUMBER, USER, ID or a title names.
-func (s *state) find(text string) (string, error) {
-	if n, ok := number(text); ok && n <= len(s.numbered) {
+// pick is the conversation that NUMBER, USER, ID or a title names. A number beyond the list is taken for a user only if
+// there is a conversation with one of that name: who mistakes a number must not write to a stranger.
+func (s *state) pick(text string) (string, error) {
+	n, ok := number(text)
+	if !ok {
+		return s.find(text)
+	}
+	if n <= len(s.numbered) {
 		return s.numbered[n-1], nil
 	}
+	id, err := s.find(text)
+	if r := s.rooms[id]; err == nil && (r == nil || !r.written()) {
+		return "", fmt.Errorf("/list shows no conversation under the number %s; /new %s starts one with a user of that name", text, text)
+	}
+	return id, err
+}
+
+// find is the conversation that USER, ID or a title names.
+func (s *state) find(text string) (string, error) {
 	if strings.Contains(text, ":") {
 		if _, err := im.ConversationID(text).Parse(); err != nil {
 			return "", err
@@ -223,8 +254,17 @@ func (s *state) find(text string) (string, error) {
 	if len(titled) == 1 {
 		return titled[0], nil
 	}
-	if err := im.UserID(text).Validate(); err != nil {
+	id, err := s.withUser(text)
+	if err != nil {
 		return "", fmt.Errorf("%q is no number of /list, no title, no conversation and no user: %w", text, err)
 	}
-	return string(im.Single(im.UserID(s.view.Me), im.UserID(text))), nil
+	return id, nil
+}
+
+// withUser is the conversation with a user, whether anything was written there or not.
+func (s *state) withUser(user string) (string, error) {
+	if err := im.UserID(user).Validate(); err != nil {
+		return "", err
+	}
+	return string(im.Single(im.UserID(s.view.Me), im.UserID(user))), nil
 }

@@ -234,9 +234,13 @@ func Clean(text string) string {
 	}, text), "\n", "\n    ")
 }
 
-// Conversation is what is known of a conversation: its name and size, then a line for each member.
+// Conversation is what is known of a conversation: its name and last index, then a line for each member.
 func (v View) Conversation(c *imv1.Conversation) []string {
-	lines := []string{fmt.Sprintf("%s  %s, %d messages", Clean(c.GetConversationId()), v.Name(c.GetConversationId(), c.GetTitle()), c.GetHeadIndex())}
+	last := "nothing written yet"
+	if c.GetHeadIndex() > 0 {
+		last = fmt.Sprintf("last message [%d]", c.GetHeadIndex())
+	}
+	lines := []string{fmt.Sprintf("%s  %s, %s", Clean(c.GetConversationId()), v.Name(c.GetConversationId(), c.GetTitle()), last)}
 	for _, m := range c.GetMembers() {
 		line := "  " + v.User(m.GetUserId())
 		if m.GetRole() == imv1.MemberRole_MEMBER_ROLE_OWNER {
