@@ -119,3 +119,51 @@ func TestSimulationReportsWhatIsBuiltWrong(t *testing.T) {
 		})
 	}
 }
+
+// A damaged stream stops its own partition, says so, and goes on when the operator has brought the stream back.
+func TestDamagedStreamStopsItsPartitionOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1, 2)
+		bad, good := w.parts[0], w.parts[1]
+		w.boot("anna")
+		for range 10 {
+			w.streams[bad].append([]byte("x"))
+		}
+		if missing := w.settle(time.Minute); missing != "" {
+			t.Fatal(missing)
+		}
+		var kept simStream
+		w.set(func() {
+			kept = *w.streams[bad]
+			w.streams[bad].shorten(5)
+		})
+		for range 30 {
+			w.streams[bad].append([]byte("y"))
+			w.streams[good].append([]byte("y"))
+			time.Sleep(time.Second)
+		}
+		if got := w.checkpoint(bad).GetApplied(); got != 10 {
+			t.Errorf("%s: applied is %d, want 10", bad, got)
+		}
+		if got := w.checkpoint(good).GetApplied(); got != 30 {
+			t.Errorf("%s: applied is %d, want 30", good, got)
+		}
+		w.set(func() {
+			if w.broken[bad] == nil || w.broken[good] != nil {
+				t.Errorf("reported as broken: %v", w.broken)
+			}
+			s := w.streams[bad]
+			s.msgs, s.damaged, s.folds = kept.msgs, false, kept.folds
+			s.interrupt()
+		})
+		w.streams[bad].append([]byte("z"))
+		if missing := w.settle(time.Minute); missing != "" {
+			t.Errorf("after the stream was brought back: %s", missing)
+		}
+		clear(w.broken)
+		w.retire()
+		for _, s := range w.wrong {
+			t.Error(s)
+		}
+	})
+}

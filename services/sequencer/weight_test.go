@@ -82,7 +82,7 @@ func TestHostileBatchesFitIntoCommitsAndMessages(t *testing.T) {
 		"large bodies": many(40, func(i int) *imv1.Command {
 			return send(name(i, 64), string(im.Single(im.UserID(name(i, 64)), im.UserID(name(i+1, 64)))), name(i, 64), full, nil)
 		}),
-		"tiny bodies": many(10_000, func(i int) *imv1.Command { return send("a", "s:a:b", name(i, 1), 1, nil) }),
+		"tiny bodies": many(6_000, func(i int) *imv1.Command { return send("a", "s:a:b", name(i, 1), 1, nil) }),
 		"tiny bodies, long names": many(4000, func(i int) *imv1.Command {
 			return send(name(i, 64), string(im.Single(im.UserID(name(i, 64)), im.UserID(name(i+1, 64)))), name(i, 64), 1, nil)
 		}),
