@@ -46,13 +46,18 @@ func (d *device) refreshDue() bool {
 	return due
 }
 
+// refreshLater makes refreshDue report.
+func (d *device) refreshLater() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stale = true
+}
+
 // list reads the conversation list and takes in what it tells.
 func (d *device) list(ctx context.Context) ([]*imv1.ConversationSummary, error) {
 	list, head, err := d.now().Conversations(ctx)
 	if err != nil {
-		d.mu.Lock()
-		d.stale = true
-		d.mu.Unlock()
+		d.refreshLater()
 		return nil, err
 	}
 	for _, s := range list {
@@ -76,7 +81,8 @@ func (d *device) somewhere(rng *rand.Rand) (string, uint64) {
 	return id, d.heads[id]
 }
 
-// markRead moves a read position, mostly forward; a wish to move it back must have no effect.
+// markRead moves a read position, mostly forward; a wish to move it back must have no effect. After an error nobody
+// knows whether it moved, so the list is read again.
 func (d *device) markRead(ctx context.Context, rng *rand.Rand) {
 	id, head := d.somewhere(rng)
 	if id == "" {
@@ -84,9 +90,12 @@ func (d *device) markRead(ctx context.Context, rng *rand.Rand) {
 	}
 	index := head - min(head-1, uint64(rng.IntN(10)))
 	d.journal.mark(d.user, id, index)
-	if marked, err := d.now().MarkRead(ctx, id, index); err == nil {
-		d.told(marked.GetConversationId(), marked.GetReadIndex(), marked.GetListVersion())
+	marked, err := d.now().MarkRead(ctx, id, index)
+	if err != nil {
+		d.refreshLater()
+		return
 	}
+	d.told(marked.GetConversationId(), marked.GetReadIndex(), marked.GetListVersion())
 }
 
 func (d *device) pullConversation(ctx context.Context, rng *rand.Rand) {

@@ -30,7 +30,6 @@ type run struct {
 	journal *journal
 	devices []*device
 	watch   []*watcher // one for each user
-	lists   []judge.ListView
 	started time.Time
 
 	mu    sync.Mutex // guards the field below
@@ -166,8 +165,19 @@ func (r *run) perform(ctx context.Context) (*judge.Record, error) {
 
 // gather is the record of the run: what was asked and answered, and what the server shows now.
 func (r *run) gather(ctx context.Context) (*judge.Record, error) {
+	var lists []judge.ListView
+	for _, d := range r.devices {
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		list, _, err := d.now().Conversations(call)
+		cancel()
+		if err != nil {
+			r.journal.trouble(fmt.Sprintf("list the conversations of %s on %s: %v", d.user, d.name, err))
+			continue
+		}
+		lists = append(lists, judge.ListView{User: d.user, Device: d.name, Summaries: list})
+	}
 	record := r.journal.record()
-	record.Run, record.Seed, record.Lists = r.Run, r.Seed, r.lists
+	record.Run, record.Seed, record.Lists = r.Run, r.Seed, lists
 	for _, d := range r.devices {
 		record.Devices = append(record.Devices, d.view())
 	}

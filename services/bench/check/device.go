@@ -131,9 +131,7 @@ func (d *device) on(event client.Event) {
 	case client.ReadMoved:
 		d.told(e.ConversationID, e.ReadIndex, e.ListVersion)
 	case client.ListChanged:
-		d.mu.Lock()
-		d.stale = true
-		d.mu.Unlock()
+		d.refreshLater()
 	}
 }
 

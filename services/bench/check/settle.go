@@ -2,12 +2,12 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	imv1 "github.com/catena-im/catena/proto/im/v1"
-	"github.com/catena-im/catena/services/bench/check/judge"
 )
 
 const settlePoll = 50 * time.Millisecond
@@ -131,27 +131,28 @@ func (r *run) catchUp(ctx context.Context) error {
 	return nil
 }
 
-// settleReads takes the final lists and waits until every device was told the read positions in them, by events or by
-// a list that an event made it read.
+// settleReads waits until every device was told the read positions of its list, by events or by a list that an event
+// made it read.
 func (r *run) settleReads(ctx context.Context) error {
 	for _, d := range r.devices {
-		list, _, err := d.now().Conversations(ctx)
-		if err != nil {
-			return fmt.Errorf("list the conversations of %s: %w", d.user, err)
-		}
-		r.lists = append(r.lists, judge.ListView{User: d.user, Device: d.name, Summaries: list})
-		if !until(ctx, func() bool { return d.knows(ctx, list) }) {
-			return fmt.Errorf("device %s of %s was not told all read positions %v after the load", d.name, d.user, r.Settle)
+		var err error
+		known := until(ctx, func() bool {
+			if d.refreshDue() {
+				_, _ = d.list(ctx)
+			}
+			var list []*imv1.ConversationSummary
+			list, _, err = d.now().Conversations(ctx)
+			return err == nil && d.knows(list)
+		})
+		if !known {
+			return errors.Join(fmt.Errorf("device %s of %s was not told all read positions %v after the load", d.name, d.user, r.Settle), err)
 		}
 	}
 	return nil
 }
 
 // knows reports whether the device was told the read positions in list.
-func (d *device) knows(ctx context.Context, list []*imv1.ConversationSummary) bool {
-	if d.refreshDue() {
-		_, _ = d.list(ctx)
-	}
+func (d *device) knows(list []*imv1.ConversationSummary) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return !slices.ContainsFunc(list, func(s *imv1.ConversationSummary) bool {

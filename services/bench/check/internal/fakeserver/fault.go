@@ -19,15 +19,16 @@ const (
 	LeakByUnread   Fault = "counts hidden messages as unread"
 	LeakByLast     Fault = "shows a hidden message as the last one"
 	LeakExistence  Fault = "answers an outsider's pull with an empty page"
-	PushOther      Fault = "pushes another body than it stored"          // once
-	AckOther       Fault = "acknowledges a message at the index before"  // once
-	ChangeAnswer   Fault = "answers a re-send with another time"         // always
-	StoreOther     Fault = "stores another body than was sent"           // once
-	ReadBack       Fault = "moves a read position back when asked to"    // always
-	ForgetLateSend Fault = "stores a message again that is sent again"   // once
-	ForgetAtCrash  Fault = "forgets a message when it is killed"         // once
-	LosePushes     Fault = "loses, repeats and delays pushes (lawful)"   // always
-	CutOften       Fault = "cuts every connection now and then (lawful)" // always
+	PushOther      Fault = "pushes another body than it stored"                     // once
+	AckOther       Fault = "acknowledges a message at the index before"             // once
+	ChangeAnswer   Fault = "answers a re-send with another time"                    // always
+	StoreOther     Fault = "stores another body than was sent"                      // once
+	ReadBack       Fault = "moves a read position back when asked to"               // always
+	ForgetLateSend Fault = "stores a message again that is sent again"              // once
+	ForgetAtCrash  Fault = "forgets a message when it is killed"                    // once
+	RollBackInbox  Fault = "goes back to half of the user chains when it is killed" // once
+	LosePushes     Fault = "loses, repeats and delays pushes (lawful)"              // always
+	CutOften       Fault = "cuts every connection now and then (lawful)"            // always
 )
 
 const (

@@ -67,10 +67,16 @@ func (s *Server) pullConversation(u *user, q *imv1.PullConversation, answer *imv
 	for _, i := range places {
 		page.Messages = append(page.Messages, c.chain[i])
 	}
-	if c.single != nil && c.single[0] != c.single[1] && u.id == c.single[1] && len(page.GetMessages()) > 1 && s.always(ReadersDiffer) {
+	if c.single != nil && c.single[0] != c.single[1] && u.id == c.single[1] && bothSee(page.GetMessages()) && s.always(ReadersDiffer) {
 		swap(page.GetMessages())
 	}
 	answer.Body = &imv1.ServerFrame_ConversationPage{ConversationPage: page}
+}
+
+// bothSee reports whether the first two messages are the chain's and everybody's.
+func bothSee(messages []*imv1.Message) bool {
+	return len(messages) > 1 && messages[1].GetConversationIndex() == 2 &&
+		messages[0].GetVisibility() == nil && messages[1].GetVisibility() == nil
 }
 
 // swap exchanges what stands at the first two places.

@@ -62,7 +62,7 @@ func (s *Server) Cut() {
 // fault.
 func (s *Server) Crash() {
 	s.mu.Lock()
-	if s.fault == ForgetAtCrash && s.fired == 0 && s.forget() {
+	if s.fired == 0 && (s.fault == ForgetAtCrash && s.forget() || s.fault == RollBackInbox && s.rollBack()) {
 		s.fired++
 	}
 	s.mu.Unlock()
