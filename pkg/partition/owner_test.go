@@ -2,6 +2,7 @@ package partition
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,6 +136,7 @@ func TestDamagedStreamStopsItsPartitionOnly(t *testing.T) {
 		var kept simStream
 		w.set(func() {
 			kept = *w.streams[bad]
+			kept.msgs = slices.Clone(kept.msgs)
 			w.streams[bad].shorten(5)
 		})
 		for range 30 {
