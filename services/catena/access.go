@@ -58,8 +58,9 @@ func orElse(value, other string) string {
 type server struct {
 	url     string
 	token   func(context.Context) (string, error)
-	devices string // folder of the devices that talk to this server
-	run     *RunFile
+	devices string   // folder of the devices that talk to this server
+	run     *RunFile // of the server on data; nil when it was named by its address
+	data    string
 }
 
 // resolve finds the server and the token for user. Its errors say what to do.
@@ -67,12 +68,12 @@ func (a *access) resolve(user string) (server, error) {
 	if err := im.UserID(user).Validate(); err != nil {
 		return server{}, usageError{fmt.Errorf("%q: %w", user, err)}
 	}
-	s := server{url: a.url, devices: filepath.Join(a.data, "devices")}
+	s := server{url: a.url, devices: filepath.Join(a.data, "devices"), data: a.data}
 	if s.url == "" {
 		run, err := ReadRunFile(a.data)
 		if errors.Is(err, fs.ErrNotExist) {
 			return server{}, fmt.Errorf("no server found in %s: no `catena dev` runs on that folder\n"+
-				"start one with: catena dev --data %s\nor name a server: --url ws://host:port/ws", a.data, a.data)
+				"start one with: %s dev%s\nor name a server: --url ws://host:port/ws", a.data, self(), onData(a.data))
 		} else if err != nil {
 			return server{}, err
 		}
@@ -100,7 +101,7 @@ func (a *access) tokens(user string) (func(context.Context) (string, error), err
 	key, err := LoadKey(a.data)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no token for %s: neither --token nor %s is set, and %s is not there to sign one\n"+
-			"get a token where the server runs, with: catena token %s", user, envToken, filepath.Join(a.data, keyFile), user)
+			"get a token where the server runs, with: %s token %s", user, envToken, filepath.Join(a.data, keyFile), self(), user)
 	} else if err != nil {
 		return nil, err
 	}

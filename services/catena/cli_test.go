@@ -42,7 +42,7 @@ func TestWrongCommandLinesSayWhatIsRight(t *testing.T) {
 		want string // part of the error
 		code int
 	}{
-		{[]string{"token"}, "takes 1 arguments, not 0\nusage: catena token USER", 2},
+		{[]string{"token"}, "takes 1 argument, not 0\nusage: catena token USER", 2},
 		{[]string{"token", "a.b", "--data", data}, "user id holds '.'", 2},
 		{[]string{"token", "alice", "--data", data}, "start one with: catena dev --data " + data, 1},
 		{[]string{"token", "alice", "--data", data, "--ttl", "-1s"}, "--ttl is not positive", 2},
@@ -64,7 +64,7 @@ func TestWrongCommandLinesSayWhatIsRight(t *testing.T) {
 		{[]string{"pull", "bob", "--user-chain", "--from", "5", "--to", "4"}, "--from 5 is beyond --to 4", 2},
 		{[]string{"group", "add", "alice", "g:x"}, "takes at least 3 arguments", 2},
 		{[]string{"group", "create", "alice", "Team", "b b"}, "user id holds ' '", 2},
-		{[]string{"chat"}, "takes 1 to 2 arguments", 2},
+		{[]string{"chat"}, "takes 1 or 2 arguments", 2},
 		{[]string{"list", "alice", "--bogus"}, "see: catena list --help", 2},
 	}
 	for _, tt := range tests {
@@ -300,10 +300,6 @@ func TestReceipt(t *testing.T) {
 	sent := &imv1.Sent{MessageId: bytes.Repeat([]byte{0xab}, 16), ConversationId: "s:a:b", ConversationIndex: 3, Duplicate: true}
 	if got, want := receipt(sent), "sent: s:a:b index 3, message abababababababababababababababab (it was there already)"; got != want {
 		t.Errorf("receipt: %s, want %s", got, want)
-	}
-	sent.ContentDiffers = true
-	if got := receipt(sent); !strings.Contains(got, "was dropped") {
-		t.Errorf("receipt: %s", got)
 	}
 }
 

@@ -136,10 +136,10 @@ func (f *first) wait(ctx context.Context, ended <-chan struct{}, timeout time.Du
 // explain turns what went wrong with the server into what a user can do about it.
 func explain(err error, srv server) error {
 	if u, ok := errors.AsType[unreachable](err); ok {
-		hint := "start one with: catena dev"
+		hint := "check the address, ws://host:port/ws or wss://host/ws, and that the server runs"
 		if srv.run != nil {
-			hint = fmt.Sprintf("the one that was started at %s (pid %d) is gone or does not answer; start it again with: catena dev",
-				srv.run.Started.Local().Format("2006-01-02 15:04:05"), srv.run.PID)
+			hint = fmt.Sprintf("the one that was started at %s (pid %d) is gone or does not answer; start it again with: %s dev%s",
+				srv.run.Started.Local().Format("2006-01-02 15:04:05"), srv.run.PID, self(), onData(srv.data))
 		}
 		return fmt.Errorf("no server found at %s: %w\n%s", srv.url, u.why, hint)
 	}
@@ -153,7 +153,7 @@ func explain(err error, srv server) error {
 	switch refused.Code {
 	case imv1.ErrorCode_ERROR_CODE_TOKEN_INVALID, imv1.ErrorCode_ERROR_CODE_TOKEN_EXPIRED, imv1.ErrorCode_ERROR_CODE_TOKEN_AUDIENCE,
 		imv1.ErrorCode_ERROR_CODE_TOKEN_DEVICE:
-		return fmt.Errorf("the server refuses the token: %s\nget one where the server runs, with: catena token USER", refused.Text)
+		return fmt.Errorf("the server refuses the token: %s\nget one where the server runs, with: %s token USER", refused.Text, self())
 	case imv1.ErrorCode_ERROR_CODE_SESSION_REPLACED:
 		return errors.New("another client connected as the same device, so this one was closed\nuse another --device for each")
 	}

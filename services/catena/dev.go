@@ -7,9 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/catena-im/catena/pkg/conf"
 	"github.com/catena-im/catena/pkg/im"
@@ -17,11 +19,12 @@ import (
 )
 
 func devCommand() *cobra.Command {
-	return configured(&cobra.Command{
+	cmd := configured(&cobra.Command{
 		Use:   "dev",
 		Short: "run the whole server in this process, on an embedded NATS server and Pebble",
 		Long: "Run the whole server in this process, on an embedded NATS server and Pebble. Nothing has to be configured or\n" +
-			"installed. All data is kept in one folder; stop with Ctrl-C and start again to go on.",
+			"installed. All data is kept in one folder; stop with Ctrl-C and start again to go on.\n\n" +
+			"Keys that only a cluster has are not shown here; see: catena config",
 		Example: "  catena dev\n  catena dev --data /tmp/try --listen 127.0.0.1:0 --nats-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0",
 	}, func(cmd *cobra.Command, cfg Config, log *slog.Logger) error {
 		cfg.Roles = allRoles
@@ -30,6 +33,11 @@ func devCommand() *cobra.Command {
 		}
 		return runDev(cmd.Context(), cfg, cmd.OutOrStdout(), log)
 	})
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		f.Hidden = f.Name == "roles" || f.Name == "stream-replicas" || strings.HasPrefix(f.Name, "store-") ||
+			strings.HasPrefix(f.Name, "nats-") && f.Name != "nats-listen"
+	})
+	return cmd
 }
 
 // configured makes cmd take the server's configuration, from its flags, the environment and a file.
@@ -85,10 +93,6 @@ func runDev(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) (e
 
 // greet says where the server is and what to try.
 func (n *node) greet(out io.Writer, r RunFile) {
-	data := ""
-	if n.cfg.Data != defaultData {
-		data = " --data " + n.cfg.Data
-	}
 	fmt.Fprintf(out, "\nCatena is ready.\n\n  WebSocket  %s\n  NATS       %s\n  metrics    http://%s/metrics\n  data       %s\n\n",
 		r.WSURL, r.NATSURL, reachable(n.admin.Addr()), n.cfg.Data)
 	if len(n.cfg.Auth.Keys) == 0 {
@@ -96,8 +100,8 @@ func (n *node) greet(out io.Writer, r RunFile) {
 			fmt.Fprintf(out, "  token for %-5s  %s\n", user, n.token(user))
 		}
 	}
-	fmt.Fprintf(out, "\nTry, each in a terminal of its own:\n\n  catena chat alice%[1]s\n  catena chat bob%[1]s\n  catena send alice bob \"hello\"%[1]s\n  catena pull bob --user-chain%[1]s\n\n"+
-		"(catena is: go run ./services/catena)\nStop with Ctrl-C.\n\n", data)
+	fmt.Fprintf(out, "\nTry, each in a terminal of its own:\n\n  %[1]s chat alice%[2]s\n  %[1]s chat bob%[2]s\n"+
+		"  %[1]s send alice bob \"hello\"%[2]s\n  %[1]s pull bob --user-chain%[2]s\n\nStop with Ctrl-C.\n\n", self(), onData(n.cfg.Data))
 }
 
 // token is a development token for user, good for a day.

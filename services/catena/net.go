@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/catena-im/catena/pkg/bus"
@@ -78,7 +79,7 @@ func connectBus(ctx context.Context, cfg Config, log *slog.Logger) (*bus.Bus, er
 func listen(key, address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w; stop what uses the port, or give another (port 0 takes a free one)", key, err)
+		return nil, fmt.Errorf("%s: %w\nstop what uses the port, or give another with --%s; port 0 takes a free one", key, err, strings.ReplaceAll(key, ".", "-"))
 	}
 	return l, nil
 }

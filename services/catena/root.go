@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -18,6 +21,10 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	if name := self(); name != "catena" {
+		root.Long = root.Short + "\n\ncatena in what follows is: " + name
+	}
+	root.SetUsageFunc(plainUsage(root.UsageFunc()))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\nsee: %s --help", err, cmd.CommandPath())}
 	})
@@ -44,6 +51,20 @@ const (
 	operatorGroup = "operator"
 )
 
+// plainUsage leaves out what pflag adds to every switch, and keeps the columns as they are.
+func plainUsage(usage func(*cobra.Command) error) func(*cobra.Command) error {
+	return func(cmd *cobra.Command) error {
+		var text strings.Builder
+		out := cmd.OutOrStderr()
+		cmd.SetOut(&text)
+		err := usage(cmd)
+		cmd.SetOut(out)
+		const added = "[=true|false]"
+		_, writeErr := io.WriteString(out, strings.ReplaceAll(text.String(), added, strings.Repeat(" ", len(added))))
+		return errors.Join(err, writeErr)
+	}
+}
+
 // between is cobra.RangeArgs with an error that shows how the command is used; most < 0 means any number.
 func between(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
@@ -59,8 +80,12 @@ func arguments(least, most int) string {
 	switch {
 	case most < 0:
 		return fmt.Sprintf("at least %d arguments", least)
+	case least == most && most == 1:
+		return "1 argument"
 	case least == most:
 		return fmt.Sprintf("%d arguments", least)
+	case most == least+1:
+		return fmt.Sprintf("%d or %d arguments", least, most)
 	}
 	return fmt.Sprintf("%d to %d arguments", least, most)
 }

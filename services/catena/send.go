@@ -140,9 +140,13 @@ func (s *sending) send(cmd *cobra.Command, from string, m client.Outgoing) error
 			return err
 		}
 		if s.json {
-			return printJSON(cmd.OutOrStdout(), sent)
+			err = printJSON(cmd.OutOrStdout(), sent)
+		} else {
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), receipt(sent))
 		}
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), receipt(sent))
+		if err == nil && sent.GetContentDiffers() {
+			return fmt.Errorf("--id %s was used before for another content, which stands; this one was dropped: give each message an id of its own", s.id)
+		}
 		return err
 	})
 }
@@ -150,10 +154,7 @@ func (s *sending) send(cmd *cobra.Command, from string, m client.Outgoing) error
 // receipt is the answer to a send, for people.
 func receipt(sent *imv1.Sent) string {
 	text := fmt.Sprintf("sent: %s index %d, message %x", sent.GetConversationId(), sent.GetConversationIndex(), sent.GetMessageId())
-	switch {
-	case sent.GetContentDiffers():
-		text += "\nthis id was used before for another content, which stands; this content was dropped: give each message an --id of its own"
-	case sent.GetDuplicate():
+	if sent.GetDuplicate() {
 		text += " (it was there already)"
 	}
 	return text

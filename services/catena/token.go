@@ -58,8 +58,8 @@ func issue(data, audience string, c token.Claims) (string, error) {
 	}
 	key, err := LoadKey(data)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s is not there: no development server has run on %s yet\nstart one with: catena dev --data %s",
-			filepath.Join(data, keyFile), data, data)
+		return "", fmt.Errorf("%s is not there: no development server has run on %s yet\nstart one with: %s dev%s",
+			filepath.Join(data, keyFile), data, self(), onData(data))
 	} else if err != nil {
 		return "", err
 	}
