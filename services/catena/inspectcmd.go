@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/catena-im/catena/pkg/bus"
+	"github.com/catena-im/catena/pkg/conf"
 	"github.com/catena-im/catena/pkg/kv"
 	"github.com/catena-im/catena/pkg/kv/pebble"
 	"github.com/catena-im/catena/services/catena/inspect"
@@ -131,7 +132,7 @@ type standing struct {
 	Last      uint64    `json:"last"`
 	Bytes     uint64    `json:"bytes"`
 	MaxBytes  uint64    `json:"maxBytes"`
-	Owner     string    `json:"owner"` // what the lease says; empty: nobody
+	Owner     string    `json:"owner"` // the worker that the lease names; empty: nobody
 }
 
 // glance shows every partition there is.
@@ -163,14 +164,15 @@ func (l *looking) glance(ctx context.Context, out io.Writer, b *bus.Bus) error {
 }
 
 func (s standing) String() string {
-	owner := s.Owner
-	if owner == "" {
-		owner = "nobody"
+	holds := fmt.Sprintf("sequences %d to %d", s.First, s.Last)
+	if s.First > s.Last {
+		holds = fmt.Sprintf("empty after sequence %d", s.Last)
 	}
-	return fmt.Sprintf("%s  %s  sequences %d to %d, %d of %d bytes, created %s, owner %s", s.Partition, s.Stream, s.First, s.Last,
-		s.Bytes, s.MaxBytes, s.Created.Format(time.RFC3339), owner)
+	return fmt.Sprintf("%s  %s  %s, %d of %v, created %s, owner %s", s.Partition, s.Stream, holds,
+		s.Bytes, conf.Bytes(s.MaxBytes), s.Created.Format(time.RFC3339), orElse(s.Owner, "nobody"))
 }
 
+// ownersOf names the worker that holds each lease.
 func ownersOf(ctx context.Context, b *bus.Bus) (map[string]string, error) {
 	leases, err := b.Leases(ctx)
 	if err != nil {
@@ -182,7 +184,11 @@ func ownersOf(ctx context.Context, b *bus.Bus) (map[string]string, error) {
 	}
 	owners := map[string]string{}
 	for _, h := range held {
-		owners[h.Key] = string(h.Value)
+		var holder struct{ Worker string }
+		if json.Unmarshal(h.Value, &holder) != nil || holder.Worker == "" {
+			holder.Worker = string(h.Value)
+		}
+		owners[h.Key] = holder.Worker
 	}
 	return owners, nil
 }
