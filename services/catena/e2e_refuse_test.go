@@ -101,7 +101,7 @@ func TestBadRequestsAreRefusedAndStoreNothing(t *testing.T) {
 	}
 	for _, ok := range []*imv1.ClientFrame{
 		pullConversation("s:alice:bob", ptr(2), nil), pullConversation("s:alice:bob", ptr(1), ptr(1<<64-1)), pullUser(ptr(2), ptr(1<<64-1)),
-		pullConversation("s:alice:nobody", nil, nil), listed(base64.RawURLEncoding.EncodeToString([]byte("s:zzz")), 500),
+		pullConversation("s:alice:nobody", nil, nil), listed(base64.RawURLEncoding.EncodeToString([]byte("s:zzz:zzz")), 500),
 	} {
 		if a := alice.ask(ok); a.GetError() != nil {
 			t.Errorf("%v is answered with %v", ok, a)
