@@ -219,6 +219,7 @@ func TestEveryTypeComesBackAsItWasSent(t *testing.T) {
 		}
 	}
 	for _, p := range []*peer{alice, bob} {
+		eventually(t, "the sender's own chain has it too", func() bool { return len(p.chain(1)) == len(bodies) })
 		entries := p.chain(1)
 		for i, m := range p.conversation("s:alice:bob") {
 			if !proto.Equal(m.GetBody(), bodies[i]) || !proto.Equal(entries[i].GetMessage(), m) {
