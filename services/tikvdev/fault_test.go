@@ -103,6 +103,11 @@ func TestPDIsKilledUnderLoad(t *testing.T) {
 	killing(t, pd.config(), func() { pd.again(t) })
 }
 
+func TestBothAreKilledUnderLoad(t *testing.T) {
+	s := all(t)
+	killing(t, s.config(), func() { s.again(t) })
+}
+
 func TestDurability(t *testing.T) {
 	kvtest.RunDurable(t, func(t *testing.T) (kv.Store, func(t *testing.T) kv.Store) {
 		pd, store := apart(t)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pingcap/kvproto/pkg/metapb"
 	"github.com/pingcap/kvproto/pkg/pdpb"
 	"github.com/tikv/client-go/v2/config"
 	tkv "github.com/tikv/client-go/v2/kv"
@@ -16,6 +17,7 @@ import (
 	"github.com/tikv/client-go/v2/util"
 	pd "github.com/tikv/pd/client"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
@@ -35,9 +37,10 @@ func tune(security config.Security) {
 }
 
 // connect makes the parts that client-go's NewClient makes, which leaves them running when one fails, and has no say in
-// the log of etcd's client. after ends what the Close of the result leaves.
-func connect(cfg Config) (c *client.KVStore, after func(), err error) {
-	var undo []func()
+// the log of etcd's client. forget, called before the Close of the result, ends what that leaves behind.
+func connect(cfg Config) (c *client.KVStore, forget func(), err error) {
+	life, forget := context.WithCancel(context.Background())
+	undo := []func(){forget}
 	defer func() {
 		if err != nil {
 			for i := len(undo) - 1; i >= 0; i-- {
@@ -52,17 +55,17 @@ func connect(cfg Config) (c *client.KVStore, after func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	placement, forget, err := connectPD(cfg, secret)
+	placement, err := connectPD(life, forget, cfg, secret)
 	if err != nil {
 		return nil, nil, err
 	}
-	undo = append(undo, forget, placement.Close)
+	undo = append(undo, placement.Close)
 	points, err := newSafePoints(cfg, secret, logger)
 	if err != nil {
 		return nil, nil, err
 	}
 	undo = append(undo, func() { _ = points.Close() })
-	codec := client.NewCodecPDClient(client.ModeTxn, util.InterceptedPDClient{Client: placement})
+	codec := client.NewCodecPDClient(client.ModeTxn, util.InterceptedPDClient{Client: &patient{placement, life}})
 	rpc := client.NewRPCClient(client.WithSecurity(security), client.WithCodec(codec.GetCodec()))
 	undo = append(undo, func() { _ = rpc.Close() })
 	name := fmt.Sprintf("tikv-%d", placement.GetClusterID(context.Background()))
@@ -70,6 +73,25 @@ func connect(cfg Config) (c *client.KVStore, after func(), err error) {
 		return nil, nil, fmt.Errorf("connect to the cluster of pd %v: %w", cfg.PD, err)
 	}
 	return c, forget, nil
+}
+
+// patient asks PD where a store is until it answers. Client-go, once it was told nothing, would not ask again for 30 s,
+// and would not send to the store either.
+type patient struct {
+	pd.Client
+	life context.Context
+}
+
+func (p *patient) GetStore(ctx context.Context, id uint64) (*metapb.Store, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.life, cancel)()
+	for {
+		s, err := p.Client.GetStore(ctx, id)
+		if err == nil || strings.Contains(err.Error(), "not found") || !sleep(ctx, lastWait) {
+			return s, err
+		}
+	}
 }
 
 // hasty shortens client-go's 30 s for a request that a healthy store answers in milliseconds. Unlike a passed deadline
@@ -90,32 +112,37 @@ func (h *hasty) SendRequest(
 	return h.Client.SendRequest(ctx, addr, req, timeout)
 }
 
-// connectPD connects within ConnectTimeout. PD's client takes a context for as long as it lives; forget ends it.
-func connectPD(cfg Config, secret *tls.Config) (c pd.Client, forget context.CancelFunc, err error) {
+// reconnect looks for a PD that went away every two seconds. GRPC's default would look every two minutes in the end, and
+// a client that cannot read the safe point for 100 s answers no reads.
+var reconnect = grpc.WithConnectParams(grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+	MinConnectTimeout: 3 * time.Second,
+})
+
+// connectPD connects within ConnectTimeout. PD's client takes a context for as long as it lives; forget ends that.
+func connectPD(life context.Context, forget context.CancelFunc, cfg Config, secret *tls.Config) (pd.Client, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), cfg.ConnectTimeout)
 	defer cancel()
 	if err := awaitPD(ctx, cfg, secret); err != nil {
-		return nil, nil, fmt.Errorf("no answer from pd: %w", err)
+		return nil, fmt.Errorf("no answer from pd: %w", err)
 	}
-	life, forget := context.WithCancel(context.Background())
 	stop := context.AfterFunc(ctx, forget)
 	alive := config.GetGlobalConfig().TiKVClient
-	c, err = pd.NewClientWithContext(life, cfg.PD, pd.SecurityOption{CAPath: cfg.CA, CertPath: cfg.Cert, KeyPath: cfg.Key},
-		pd.WithGRPCDialOptions(grpc.WithKeepaliveParams(keepalive.ClientParameters{
+	c, err := pd.NewClientWithContext(life, cfg.PD, pd.SecurityOption{CAPath: cfg.CA, CertPath: cfg.Cert, KeyPath: cfg.Key},
+		pd.WithGRPCDialOptions(reconnect, grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time:    time.Duration(alive.GrpcKeepAliveTime) * time.Second,
 			Timeout: time.Duration(alive.GrpcKeepAliveTimeout) * time.Second,
 		})),
 		pd.WithCustomTimeoutOption(3*time.Second),
 	)
 	if stop() && err == nil {
-		return c, forget, nil
+		return c, nil
 	}
-	forget()
 	if err == nil {
 		c.Close()
 		err = ctx.Err()
 	}
-	return nil, nil, fmt.Errorf("connect to pd at %v: %w", cfg.PD, err)
+	return nil, fmt.Errorf("connect to pd at %v: %w", cfg.PD, err)
 }
 
 // awaitPD returns when one of the addresses answers as PD does, or with what is wrong with each when ctx ends. PD's
@@ -147,7 +174,7 @@ func askPD(ctx context.Context, cfg Config, addr string, secret *tls.Config) err
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_, err = pdpb.NewPDClient(conn).GetMembers(ctx, new(pdpb.GetMembersRequest))
 	return err
 }

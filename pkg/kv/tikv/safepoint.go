@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 )
 
 // safePoints keeps the safe point of the collection where all clients of a cluster look for it: in PD's etcd. It is
@@ -26,6 +27,7 @@ func newSafePoints(cfg Config, secret *tls.Config, logger *zap.Logger) (*safePoi
 		DialTimeout:          5 * time.Second,
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 3 * time.Second,
+		DialOptions:          []grpc.DialOption{reconnect},
 		TLS:                  secret,
 		Logger:               logger,
 	})

@@ -27,7 +27,7 @@ type Store struct {
 	cfg    Config
 	log    *slog.Logger
 	client *client.KVStore
-	after  func() // ends what client.Close leaves
+	forget func() // ends what goes on in client behind its Close; nil: nothing
 	meter  *meter
 	notice time.Duration // gcNotice
 
@@ -49,11 +49,11 @@ func New(cfg Config) (*Store, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("tikv: %w", err)
 	}
-	c, after, err := connect(cfg)
+	c, forget, err := connect(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("tikv: %w", err)
 	}
-	s := newStore(cfg, c, after)
+	s := newStore(cfg, c, forget)
 	ctx, cancel := context.WithTimeout(context.Background(), cfg.ConnectTimeout)
 	defer cancel()
 	if err := s.probe(ctx); err != nil {
@@ -62,8 +62,8 @@ func New(cfg Config) (*Store, error) {
 	return s, nil
 }
 
-func newStore(cfg Config, c *client.KVStore, after func()) *Store {
-	s := &Store{cfg: cfg, log: cfg.Log, client: c, after: after, meter: newMeter(), notice: gcNotice}
+func newStore(cfg Config, c *client.KVStore, forget func()) *Store {
+	s := &Store{cfg: cfg, log: cfg.Log, client: c, forget: forget, meter: newMeter(), notice: gcNotice}
 	s.life, s.end = context.WithCancelCause(context.Background())
 	return s
 }
@@ -103,10 +103,10 @@ func (s *Store) Close() error {
 
 	s.end(errClosed)
 	s.calls.Wait()
-	err := s.client.Close()
-	if s.after != nil {
-		s.after()
+	if s.forget != nil {
+		s.forget()
 	}
+	err := s.client.Close()
 	if err != nil {
 		return fmt.Errorf("tikv: close: %w", err)
 	}
