@@ -90,6 +90,8 @@ func TestBadFramesAreRefusedAndTheConnectionSurvives(t *testing.T) {
 		{"two bodies", true, []byte(`{"id":7,"ping":{},"send":{}}`), 7, malformedFrame},
 		{"negative id", true, []byte(`{"id":-7,"ping":{}}`), 0, malformedFrame},
 		{"unknown type in JSON", true, []byte(`{"id":7,"teleport":{}}`), 7, unknownType},
+		{"misspelt scope", true, []byte(`{"id":7,"send":{"toUserId":"bob","clientMessageId":"m1","type":"MESSAGE_TYPE_TEXT",` +
+			`"body":{"text":{"text":"x"}},"visibility":{"scope":"VISIBILITY_SCOPE_SLEF"}}}`), 7, invalidArgument},
 		{"deep nesting", true, []byte(strings.Repeat(`{"send":`, 20_000)), 0, malformedFrame},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -365,6 +367,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		"self with users":         {visibility(imv1.VisibilityScope_VISIBILITY_SCOPE_SELF, "bob"), invalidArgument},
 		"everyone with users":     {visibility(imv1.VisibilityScope_VISIBILITY_SCOPE_EVERYONE, "bob"), invalidArgument},
 		"unknown scope":           {visibility(77), invalidArgument},
+		"no scope":                {visibility(0), invalidArgument},
 		"group without title":     {createGroup(""), invalidArgument},
 		"group with a long title": {createGroup(strings.Repeat("t", im.MaxTitle+1)), invalidArgument},
 		"group too large":         {createGroup("t", users(maxNamed+1)...), invalidArgument},

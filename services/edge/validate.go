@@ -102,11 +102,17 @@ func resolve(user im.UserID, m *imv1.Send) (im.ConversationID, error) {
 }
 
 // checkVisibility returns the one form of a visibility: nil for everyone, the named users sorted, each once and
-// without the sender, who may see the message anyway.
+// without the sender, who may see the message anyway. One without a scope is refused, not taken for everyone: in JSON a
+// scope that is misspelt, or newer than this server, reads as none.
 func checkVisibility(user im.UserID, v *imv1.Visibility) (*imv1.Visibility, error) {
+	if v == nil {
+		return nil, nil
+	}
 	named := v.GetUserIds()
 	switch v.GetScope() {
-	case imv1.VisibilityScope_VISIBILITY_SCOPE_UNSPECIFIED, imv1.VisibilityScope_VISIBILITY_SCOPE_EVERYONE:
+	case imv1.VisibilityScope_VISIBILITY_SCOPE_UNSPECIFIED:
+		return nil, badArgument("send.visibility has no scope that this server knows; use EVERYONE, PART or SELF, or leave visibility out")
+	case imv1.VisibilityScope_VISIBILITY_SCOPE_EVERYONE:
 		if len(named) > 0 {
 			return nil, badArgument("send.visibility names users; set its scope to VISIBILITY_SCOPE_PART, or name none")
 		}

@@ -104,7 +104,7 @@ func (MessageType) EnumDescriptor() ([]byte, []int) {
 type VisibilityScope int32
 
 const (
-	// The same as VISIBILITY_SCOPE_EVERYONE.
+	// None; a visibility that is set names a scope.
 	VisibilityScope_VISIBILITY_SCOPE_UNSPECIFIED VisibilityScope = 0
 	// Everyone who is in the conversation when the message takes its place.
 	VisibilityScope_VISIBILITY_SCOPE_EVERYONE VisibilityScope = 1
