@@ -28,6 +28,8 @@ var (
 	ErrMismatch = errors.New("bus: configuration does not match the cluster")
 	// ErrNoJetStream: the servers run without JetStream, or the account that this process belongs to may not use it.
 	ErrNoJetStream = errors.New("bus: no JetStream")
+	// ErrNoLeader: JetStream does not answer, most likely because servers that have just started are electing leaders.
+	ErrNoLeader = errors.New("bus: JetStream does not answer")
 	// ErrNoResponder: nobody answers requests on this subject now.
 	ErrNoResponder = errors.New("bus: nobody answers")
 	// ErrHeld: somebody else holds the lease.
@@ -107,10 +109,16 @@ func apiError(ctx context.Context, err error) error {
 	return connError(err)
 }
 
-// setupError is apiError for the first request, where nobody is there to answer when JetStream is not.
+// setupError is apiError for the requests of a start, when JetStream may not be there, or not yet.
 func setupError(ctx context.Context, err error) error {
-	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
+	var api *jetstream.APIError
+	switch {
+	case errors.Is(err, ErrNoLeader):
+		return err
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return fmt.Errorf("%w: %w", ErrNoJetStream, err)
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &api) && api.Code >= 500:
+		return fmt.Errorf("%w: %w", ErrNoLeader, err)
 	}
 	return apiError(ctx, err)
 }

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -32,7 +33,7 @@ type record struct {
 
 // Provision makes the cell's streams, consumers and buckets, or brings those that are there to l. It may be repeated,
 // also after it was broken off. ErrMismatch when the cluster was provisioned with other partition counts or for another
-// cell; nothing is changed then.
+// cell; nothing is changed then. ErrNoJetStream and ErrNoLeader say that JetStream is not there, or not yet.
 func (b *Bus) Provision(ctx context.Context, l Layout) (Report, error) {
 	l = l.withDefaults()
 	var report Report
@@ -45,18 +46,18 @@ func (b *Bus) Provision(ctx context.Context, l Layout) (Report, error) {
 	owners := jetstream.KeyValueConfig{Bucket: OwnersBucket, Description: "ownership leases", Replicas: l.Replicas,
 		History: 1, LimitMarkerTTL: markerTTL}
 	if _, err := b.provisionBucket(ctx, owners, &report); err != nil {
-		return report, fmt.Errorf("provision %s: %w", OwnersBucket, err)
+		return report, fmt.Errorf("provision %s: %w", OwnersBucket, setupError(ctx, err))
 	}
 	for _, p := range l.Partitions() {
 		if err := b.provisionPartition(ctx, p, l, &report); err != nil {
-			return report, fmt.Errorf("provision %s: %w", p.Stream(), err)
+			return report, fmt.Errorf("provision %s: %w", p.Stream(), setupError(ctx, err))
 		}
 	}
 	return report, nil
 }
 
 // Verify compares what the cluster was provisioned for with the counts of l and the cell of b. ErrNoStream when it was
-// not provisioned at all, ErrMismatch when it was provisioned for something else.
+// not provisioned at all, ErrMismatch when it was provisioned for something else; else as Provision.
 func (b *Bus) Verify(ctx context.Context, l Layout) error {
 	ctx, cancel := b.bounded(ctx, apiTimeout)
 	defer cancel()
@@ -65,7 +66,7 @@ func (b *Bus) Verify(ctx context.Context, l Layout) error {
 		return fmt.Errorf("verify %s: %w", ClusterBucket, setupError(ctx, err))
 	}
 	if err := b.compareRecord(ctx, kv, l.withDefaults()); err != nil {
-		return fmt.Errorf("verify %s: %w", ClusterBucket, err)
+		return fmt.Errorf("verify %s: %w", ClusterBucket, setupError(ctx, err))
 	}
 	return nil
 }
@@ -95,7 +96,7 @@ func (b *Bus) Time(ctx context.Context) (time.Time, error) {
 	defer cancel()
 	s, err := b.js.Stream(ctx, "KV_"+ClusterBucket)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("look at %s: %w", ClusterBucket, apiError(ctx, err))
+		return time.Time{}, fmt.Errorf("look at %s: %w", ClusterBucket, setupError(ctx, err))
 	}
 	return s.CachedInfo().TimeStamp, nil
 }
@@ -122,6 +123,9 @@ func (b *Bus) compareRecord(ctx context.Context, kv jetstream.KeyValue, l Layout
 	entry, err := kv.Get(ctx, layoutKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return fmt.Errorf("%w: %s holds no %q", ErrNoStream, ClusterBucket, layoutKey)
+	}
+	if errors.Is(err, nats.ErrNoResponders) { // the bucket is known, but no server has it open
+		return fmt.Errorf("%w: %w", ErrNoLeader, err)
 	}
 	if err != nil {
 		return apiError(ctx, err)

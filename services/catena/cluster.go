@@ -18,12 +18,32 @@ const maxSkew = 10 * time.Second
 // clockTimeout bounds asking a server for its time.
 const clockTimeout = 10 * time.Second
 
-// verify compares the NATS servers with the configuration, and their clock with this machine's.
-func verify(ctx context.Context, b *bus.Bus, cfg Config) error {
-	if err := b.Verify(ctx, cfg.busLayout()); err != nil {
-		return explainBus(err)
+// electionTime is how long servers that have just started may take until JetStream answers.
+const electionTime = 30 * time.Second
+
+// afterElection does what needs JetStream, again and again while its servers may still be electing leaders.
+func afterElection(ctx context.Context, log *slog.Logger, do func(context.Context) error) error {
+	for end := time.Now().Add(electionTime); ; {
+		err := do(ctx)
+		if !errors.Is(err, bus.ErrNoLeader) || ctx.Err() != nil || time.Now().After(end) {
+			return explainBus(err)
+		}
+		log.Warn("waiting for the NATS servers", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
 	}
-	return compareClocks(ctx, "NATS", b.Time)
+}
+
+// verify compares the NATS servers with the configuration, and their clock with this machine's.
+func verify(ctx context.Context, b *bus.Bus, cfg Config, log *slog.Logger) error {
+	return afterElection(ctx, log, func(ctx context.Context) error {
+		if err := b.Verify(ctx, cfg.busLayout()); err != nil {
+			return err
+		}
+		return compareClocks(ctx, "NATS", b.Time)
+	})
 }
 
 // explainBus names the key or the command that mends what is wrong with the NATS servers.
@@ -40,6 +60,8 @@ func explainBus(err error) error {
 		return fmt.Errorf("%w; run: catena provision", err)
 	case errors.Is(err, bus.ErrNoJetStream):
 		return fmt.Errorf("nats.url: %w; start the servers with jetstream (see configs/nats), for the account of this process too", err)
+	case errors.Is(err, bus.ErrNoLeader):
+		return fmt.Errorf("nats.url: %w; see with `nats server report jetstream` that a majority of the servers runs", err)
 	}
 	return err
 }

@@ -50,14 +50,16 @@ func provisionStreams(ctx context.Context, cfg Config, out io.Writer, log *slog.
 		return err
 	}
 	defer b.Close()
-	report, err := b.Provision(ctx, cfg.busLayout())
-	for _, name := range report.Created {
-		fmt.Fprintln(out, "created", name)
-	}
-	for _, name := range report.Updated {
-		fmt.Fprintln(out, "updated", name)
-	}
-	return explainBus(err)
+	return afterElection(ctx, log, func(ctx context.Context) error {
+		report, err := b.Provision(ctx, cfg.busLayout())
+		for _, name := range report.Created {
+			fmt.Fprintln(out, "created", name)
+		}
+		for _, name := range report.Updated {
+			fmt.Fprintln(out, "updated", name)
+		}
+		return err
+	})
 }
 
 func provisionStore(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error {

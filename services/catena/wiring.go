@@ -83,7 +83,7 @@ func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err er
 func (n *node) openBus(ctx context.Context) (err error) {
 	if n.cfg.NATS.URL != "" {
 		if n.bus, err = connectBus(ctx, n.cfg, n.log); err == nil {
-			err = verify(ctx, n.bus, n.cfg)
+			err = verify(ctx, n.bus, n.cfg, n.log)
 		}
 		return err
 	}
