@@ -92,7 +92,7 @@ type StreamConfig struct {
 // AuthConfig says which tokens are accepted.
 type AuthConfig struct {
 	Audience string    `conf:"audience" doc:"Audience (aud) that a token must name."`
-	Keys     []AuthKey `conf:"keys" doc:"Keys that sign tokens, [{id: …, algorithm: …, key: …}]; empty makes one for development in the data folder (auth.key)." secret:"true"`
+	Keys     []AuthKey `conf:"keys" doc:"Keys that sign tokens: [{id: main, algorithm: HS256, key: …}]. id is the kid of their tokens; key the secret, 32 bytes of text or more, or for EdDSA the public key, PEM or base64; file: … names a file that holds it instead. Empty makes one for development in the data folder (auth.key)." secret:"true"`
 }
 
 // AuthKey is one key that tokens may be signed with. Exactly one of Key and File is given.
