@@ -95,13 +95,17 @@ func runDev(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) (e
 func (n *node) greet(out io.Writer, r RunFile) {
 	fmt.Fprintf(out, "\nCatena is ready.\n\n  WebSocket  %s\n  NATS       %s\n  metrics    http://%s/metrics\n  data       %s\n\n",
 		r.WSURL, r.NATSURL, reachable(n.admin.Addr()), n.cfg.Data)
+	flags := onData(n.cfg.Data)
 	if len(n.cfg.Auth.Keys) == 0 {
 		for _, user := range []string{"alice", "bob"} {
 			fmt.Fprintf(out, "  token for %-5s  %s\n", user, n.token(user))
 		}
+	} else {
+		fmt.Fprintln(out, "  Clients need tokens that are signed with one of auth.keys.")
+		flags += " --token TOKEN"
 	}
 	fmt.Fprintf(out, "\nTry, each in a terminal of its own:\n\n  %[1]s chat alice%[2]s\n  %[1]s chat bob%[2]s\n"+
-		"  %[1]s send alice bob \"hello\"%[2]s\n  %[1]s pull bob --user-chain%[2]s\n\nStop with Ctrl-C.\n\n", self(), onData(n.cfg.Data))
+		"  %[1]s send alice bob \"hello\"%[2]s\n  %[1]s pull bob --user-chain%[2]s\n\nStop with Ctrl-C.\n\n", self(), flags)
 }
 
 // token is a development token for user, good for a day.
