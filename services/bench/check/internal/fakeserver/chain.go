@@ -226,11 +226,11 @@ func (s *Server) forget() bool {
 }
 
 // rollBack cuts every user chain in half. It reports whether one was long enough.
-func (s *Server) rollBack() (any bool) {
+func (s *Server) rollBack() (cut bool) {
 	for _, u := range s.users {
 		kept := (len(u.chain) + 1) / 2
-		any = any || kept < len(u.chain)
+		cut = cut || kept < len(u.chain)
 		u.chain, u.next = u.chain[:kept], uint64(kept+1)
 	}
-	return any
+	return cut
 }
