@@ -22,7 +22,7 @@ type Config struct {
 	Boot       string          // unique to this run of the worker; tells it from another process under the same name
 	Partitions []bus.Partition // all partitions of the cluster that workers of this kind own
 	TTL        time.Duration   // of leases and heartbeats, whole seconds; 0: 15 s
-	Poll       time.Duration   // how often the leases are looked at; 0: 1 s
+	Poll       time.Duration   // how often the leases are looked at, which bounds how long a clean hand-over takes; 0: 300 ms
 }
 
 // Leases says who should work; *bus.Leases is one. Safety does not rest on it but on the fence.
@@ -95,7 +95,7 @@ func New(cfg Config, deps Deps) (*Owner, error) {
 		cfg.TTL = 15 * time.Second
 	}
 	if cfg.Poll == 0 {
-		cfg.Poll = time.Second
+		cfg.Poll = 300 * time.Millisecond
 	}
 	value, err := json.Marshal(holder{cfg.Worker, cfg.Boot})
 	if err != nil {
