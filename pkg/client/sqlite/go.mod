@@ -2,10 +2,15 @@ module github.com/catena-im/catena/pkg/client/sqlite
 
 go 1.26.0
 
-require github.com/catena-im/catena/pkg/client v0.0.0
+require (
+	github.com/catena-im/catena/pkg/client v0.0.0
+	github.com/catena-im/catena/proto v0.0.0
+	google.golang.org/protobuf v1.36.12
+	modernc.org/sqlite v1.62.0
+)
 
 require (
-	github.com/catena-im/catena/proto v0.0.0 // indirect
+	github.com/coder/websocket v1.8.15 // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
@@ -15,7 +20,6 @@ require (
 	modernc.org/libc v1.80.1 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
-	modernc.org/sqlite v1.62.0 // indirect
 )
 
 replace (
