@@ -20,6 +20,7 @@ import (
 	"github.com/catena-im/catena/pkg/im"
 	"github.com/catena-im/catena/services/bench/check"
 	"github.com/catena-im/catena/services/bench/check/child"
+	"github.com/catena-im/catena/services/bench/check/judge"
 	"github.com/catena-im/catena/services/edge/token"
 )
 
@@ -118,6 +119,9 @@ func (c *checking) print(result check.Result, err error) error {
 			result.Print(c.stdout)
 		}
 		return nil
+	}
+	if result.FaultsByKind == nil { // the run did not begin
+		result.FaultsByKind, result.Violations = map[string]int{}, []judge.Violation{}
 	}
 	if err := json.NewEncoder(c.stdout).Encode(result); err != nil {
 		return fmt.Errorf("print the result: %w", err)

@@ -87,8 +87,8 @@ func (r *run) devicesOf(user string) (devices []*device) {
 	return devices
 }
 
-// Run does the run and judges it. The error tells why there is nothing to judge; a server that breaks the laws is not
-// an error but a Result that is not OK.
+// Run does the run and judges it. The error tells why there is nothing to judge, and the Result only how far the run
+// came then; a server that breaks the laws is not an error but a Result that is not OK.
 func (c *Check) Run(ctx context.Context) (Result, error) {
 	r := c.run
 	r.started = time.Now()
@@ -104,7 +104,7 @@ func (c *Check) Run(ctx context.Context) (Result, error) {
 	end(nil)
 	parts.Wait()
 	if err != nil {
-		return Result{}, err
+		return r.unfinished(), err
 	}
 	return r.result(judge.Decide(record)), nil
 }

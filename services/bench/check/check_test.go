@@ -199,8 +199,12 @@ func TestRunEndsWithItsContext(t *testing.T) {
 			cancel()
 		}
 	}})
-	if _, err := c.Run(ctx); !errors.Is(err, context.Canceled) {
+	result, err := c.Run(ctx)
+	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	if result.OK || result.Acked == 0 || result.Run == "" {
+		t.Errorf("got %+v, want how far the run came and that it is not OK", result)
 	}
 }
 

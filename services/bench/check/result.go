@@ -43,6 +43,14 @@ func (r *run) result(v judge.Verdict) Result {
 	return res
 }
 
+// unfinished is the result of a run that was not judged.
+func (r *run) unfinished() Result {
+	s := r.status()
+	res := r.result(judge.Verdict{})
+	res.OK, res.Sent, res.Acked, res.Delivered = false, s.Sent, s.Acked, s.Delivered
+	return res
+}
+
 // Print writes the result for people.
 func (r Result) Print(w io.Writer) {
 	fmt.Fprintf(w, "run %s, seed %d, %.0f s: %d sent, %d acknowledged, %d refused, %d delivered\n",
