@@ -119,13 +119,15 @@ func (st *userState) markRead(answer *imv1.Answer, u im.UserID, r *imv1.MarkRead
 			"%s is not in your conversation list; there is nothing to mark as read", r.GetConversationId()).Wire()}
 		return
 	}
+	// Without a change the answer has no version: with the one of another device's change, a client would take that for
+	// its own, and pass over the word of it.
+	marked := &imv1.ReadMarked{ConversationId: r.GetConversationId(), ReadIndex: st.lists[ref].GetReadIndex()}
 	if to := min(r.GetReadIndex(), st.lists[ref].GetSeenIndex()); to > st.lists[ref].GetReadIndex() {
 		st.list(ref).ReadIndex = to
 		h := st.head(u)
 		h.ListVersion++
+		marked.ReadIndex, marked.ListVersion = to, h.GetListVersion()
 		st.moved[ref] = &imv1.ReadMoved{ConversationId: r.GetConversationId(), ReadIndex: to, ListVersion: h.GetListVersion()}
 	}
-	answer.Result = &imv1.Answer_ReadMarked{ReadMarked: &imv1.ReadMarked{
-		ConversationId: r.GetConversationId(), ReadIndex: st.lists[ref].GetReadIndex(), ListVersion: st.heads[u].GetListVersion(),
-	}}
+	answer.Result = &imv1.Answer_ReadMarked{ReadMarked: marked}
 }

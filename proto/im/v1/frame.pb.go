@@ -2341,7 +2341,7 @@ type ReadMarked struct {
 	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// Everything up to this index is read.
 	ReadIndex uint64 `protobuf:"varint,2,opt,name=read_index,json=readIndex,proto3" json:"read_index,omitempty"`
-	// The list version after this change.
+	// The list version after this change; 0 when nothing changed.
 	ListVersion   uint64 `protobuf:"varint,3,opt,name=list_version,json=listVersion,proto3" json:"list_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

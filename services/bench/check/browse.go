@@ -95,7 +95,9 @@ func (d *device) markRead(ctx context.Context, rng *rand.Rand) {
 		d.refreshLater()
 		return
 	}
-	d.told(marked.GetConversationId(), marked.GetReadIndex(), marked.GetListVersion())
+	if marked.GetListVersion() != 0 { // it moved
+		d.told(marked.GetConversationId(), marked.GetReadIndex(), marked.GetListVersion())
+	}
 }
 
 func (d *device) pullConversation(ctx context.Context, rng *rand.Rand) {

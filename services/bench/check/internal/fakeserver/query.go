@@ -193,13 +193,14 @@ func (s *Server) markRead(u *user, q *imv1.MarkRead, answer *imv1.ServerFrame) {
 		refuse(answer, imv1.ErrorCode_ERROR_CODE_NOT_A_MEMBER)
 		return
 	}
-	at := u.reads[c.id]
+	at, version := u.reads[c.id], uint64(0)
 	if q.GetReadIndex() > at || s.fault == ReadBack && q.GetReadIndex() < at && s.always(ReadBack) {
 		at = q.GetReadIndex()
 		u.reads[c.id] = at
 		u.version++
+		version = u.version
 		u.tell(&imv1.ServerFrame{Body: &imv1.ServerFrame_ReadMoved{ReadMoved: &imv1.ReadMoved{
-			ConversationId: c.id, ReadIndex: at, ListVersion: u.version}}})
+			ConversationId: c.id, ReadIndex: at, ListVersion: version}}})
 	}
-	answer.Body = &imv1.ServerFrame_ReadMarked{ReadMarked: &imv1.ReadMarked{ConversationId: c.id, ReadIndex: at, ListVersion: u.version}}
+	answer.Body = &imv1.ServerFrame_ReadMarked{ReadMarked: &imv1.ReadMarked{ConversationId: c.id, ReadIndex: at, ListVersion: version}}
 }
