@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ type meter struct {
 	seconds  *prometheus.HistogramVec
 }
 
+// newMeter registers with reg. An owner that comes after another in the same process counts on where that one ended.
 func newMeter(reg prometheus.Registerer) *meter {
 	label := []string{"partition"}
 	m := &meter{
@@ -34,9 +36,22 @@ func newMeter(reg prometheus.Registerer) *meter {
 		}, label),
 	}
 	if reg != nil {
-		reg.MustRegister(m.messages, m.batches, m.restarts, m.seconds)
+		m.messages, m.batches = registered(reg, m.messages), registered(reg, m.batches)
+		m.restarts, m.seconds = registered(reg, m.restarts), registered(reg, m.seconds)
 	}
 	return m
+}
+
+// registered is c, or what was registered in its place before.
+func registered[C prometheus.Collector](reg prometheus.Registerer, c C) C {
+	err := reg.Register(c)
+	if earlier, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
+		return earlier.ExistingCollector.(C)
+	}
+	if err != nil {
+		panic(err) // a name of ours is wrong
+	}
+	return c
 }
 
 func (m *meter) batch(p bus.Partition, messages int, d time.Duration) {
