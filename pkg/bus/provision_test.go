@@ -159,3 +159,32 @@ func TestInvalidLayoutIsRefused(t *testing.T) {
 		wantErr(t, err, bus.ErrInvalid)
 	}
 }
+
+func TestRebuiltStreamNeverRepeatsASequence(t *testing.T) {
+	_, b := provisioned(t, small())
+	for i := range 3 {
+		if _, err := b.Append(t.Context(), conv0, fmt.Sprint("m", i), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Rebuild(t.Context(), conv0, small(), 11); err != nil {
+		t.Fatal(err)
+	}
+	if seq, err := b.Append(t.Context(), conv0, "m0", []byte("y")); err != nil || seq != 11 {
+		t.Fatalf("first message after: got sequence %d, %v; want 11", seq, err)
+	}
+	r, err := b.Open(t.Context(), conv0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.Seek(t.Context(), 11); err != nil {
+		t.Fatal(err)
+	}
+	if msgs, err := r.Next(t.Context(), 10, 1<<20); err != nil || len(msgs) != 1 || string(msgs[0].Data) != "y" {
+		t.Fatalf("read from 11: got %v, %v", msgs, err)
+	}
+	if report, err := b.Provision(t.Context(), small()); err != nil || len(report.Updated)+len(report.Created) != 0 {
+		t.Fatalf("provisioning afterwards: got %+v, %v; want nothing to do", report, err)
+	}
+}
