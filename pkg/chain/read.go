@@ -228,3 +228,20 @@ func HeadOf(h *imv1.UserHead) *imv1.Head {
 		UserIndex: h.GetLastIndex(), OldestUserIndex: max(h.GetOldestIndex(), 1), ListVersion: h.GetListVersion(),
 	}
 }
+
+// ScanPartition calls fn for every chain entry of a conversation partition, conversation by conversation, until fn
+// answers kv.Stop.
+func (r *Reader) ScanPartition(ctx context.Context, partition int, fn func(*imv1.ChainEntry) error) error {
+	p := prefix(Conv, partition, tagNamed)
+	return r.snap.Scan(ctx, kv.Range{Start: p, End: end(p)}, func(key, value []byte) error {
+		k, err := DecodeKey(key)
+		if err != nil || k.Record != RecordChainEntry {
+			return err
+		}
+		e := new(imv1.ChainEntry)
+		if _, err := decode(value, e); err != nil {
+			return err
+		}
+		return fn(e)
+	})
+}

@@ -23,13 +23,14 @@ type holder struct {
 	Boot   string `json:"boot"`
 }
 
-const beatPrefix = "worker."
+// HeartbeatPrefix begins the key of a live worker among the leases; its name follows.
+const HeartbeatPrefix = "worker."
 
 var errNameTaken = errors.New("another process runs under the same worker name; give each process a name of its own")
 
 // heartbeat keeps the key that tells other workers that this one lives.
 func (o *Owner) heartbeat(ctx context.Context, leases map[string]bus.Lease) error {
-	key := beatPrefix + o.cfg.Worker
+	key := HeartbeatPrefix + o.cfg.Worker
 	if o.taken(o.beat, leases[key]) {
 		return errNameTaken
 	}
