@@ -1,0 +1,93 @@
+package sequencer
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/catena-im/catena/pkg/bus"
+	"github.com/catena-im/catena/pkg/chain"
+	"github.com/catena-im/catena/pkg/im"
+	imv1 "github.com/catena-im/catena/proto/im/v1"
+)
+
+// User streams lose their ends, or all they held; the chains of the conversations are kept. What Refan sends makes the
+// user chains whole: each message once for everybody who may see it, those of one conversation in their order.
+func TestRefanMakesUserChainsWhole(t *testing.T) {
+	for _, kept := range []int{0, 1, 2} { // halves of the user streams
+		t.Run(fmt.Sprintf("%d halves of the user streams kept", kept), func(t *testing.T) {
+			for seed := range uint64(5) {
+				whole := talk(seed, nil)
+				want := inboxes(t, whole)
+				c := survivor(seed, whole, kept)
+				for _, p := range Partitions(c.layout) {
+					if p.Kind != bus.Conv {
+						continue
+					}
+					if _, err := c.seq.Refan(t.Context(), p); err != nil {
+						t.Fatal(err)
+					}
+				}
+				c.foldAll(bus.User)
+				if len(c.wrong) > 0 {
+					t.Fatal(c.wrong)
+				}
+				if got := inboxes(t, c); got != want {
+					t.Fatalf("seed %d: got %s\nwant %s", seed, got, want)
+				}
+			}
+		})
+	}
+}
+
+// survivor has folded the conversation streams of c, and the first halves of its user streams; the rest is gone.
+func survivor(seed uint64, c *cell, halves int) *cell {
+	d := newCell(seed+1000, c.layout)
+	for p, s := range c.streams {
+		if p.Kind == bus.User {
+			s = s[:len(s)*halves/2]
+		}
+		d.streams[p] = s[:len(s):len(s)]
+	}
+	d.foldAll(bus.Conv)
+	d.foldAll(bus.User)
+	return d
+}
+
+// foldAll applies what the streams of one kind hold.
+func (c *cell) foldAll(kind bus.Kind) {
+	for _, p := range Partitions(c.layout) {
+		if p.Kind != kind {
+			continue
+		}
+		o := c.own(p)
+		for o.read < uint64(len(c.streams[p])) && len(c.wrong) == 0 {
+			if err := o.fold(); err != nil {
+				c.violate("fold %s: %v", p, err)
+			}
+		}
+	}
+}
+
+// inboxes shows what every user's chain holds, conversation by conversation in the order of the chain.
+func inboxes(t *testing.T, c *cell) string {
+	t.Helper()
+	got := make(map[string][]uint64)
+	err := read(t.Context(), c.store, c.layout, func(r *chain.Reader) error {
+		for _, u := range people {
+			err := r.ScanUser(context.Background(), im.UserID(u), 1, 1<<40, false, func(_ im.UserIndex, e *imv1.UserChainEntry) error {
+				key := u + " " + e.GetConversationId()
+				got[key] = append(got[key], e.GetConversationIndex())
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(got)
+}
