@@ -117,7 +117,7 @@ func (s *Server) start() error {
 	if s.opts.Port != server.RANDOM_PORT {
 		l, err := net.Listen("tcp", net.JoinHostPort(s.opts.Host, strconv.Itoa(s.opts.Port)))
 		if err != nil {
-			return fmt.Errorf("nats.listen: %w; stop what uses the port, or give another (port 0 takes a free one)", err)
+			return fmt.Errorf("nats.listen: %w\nstop what uses the port, or give another with --nats-listen; port 0 takes a free one", err)
 		}
 		if err := l.Close(); err != nil {
 			return fmt.Errorf("nats.listen: %w", err)
