@@ -51,8 +51,8 @@ func (f *fence) verify(ctx context.Context, part bus.Partition, s Stream, next u
 		return st, &StreamError{Partition: part, Why: fmt.Sprintf(format, args...), Do: do}
 	}
 	const (
-		restore = "bring back the stream that belongs to this store, or a store that belongs to this stream"
-		repair  = "restore the missing messages, or accept their loss by starting a new incarnation of the stream"
+		restore = "bring back the stream that belongs to this store, or stop the sequencers and run: catena repair"
+		repair  = "restore the missing messages, or stop the sequencers and go on without them: catena repair"
 	)
 	switch {
 	case f.raw == nil && st.First > 1:

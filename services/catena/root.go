@@ -39,7 +39,7 @@ func newRoot() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(serverGroup, devCommand(), serveCommand(), provisionCommand(), configCommand())
+	add(serverGroup, devCommand(), serveCommand(), provisionCommand(), repairCommand(), configCommand())
 	add(clientGroup, tokenCommand(), chatCommand(), sendCommand(), listCommand(), pullCommand(), groupCommand())
 	add(operatorGroup, newCheckCommand(), newBenchCommand(), inspectCommand())
 	return root
