@@ -28,8 +28,7 @@ import (
 // benching is the flags that all bench commands share, and what they need to run.
 type benching struct {
 	cfg                      load.Config
-	spawn, json, bare        bool
-	alone                    bool // no server is needed
+	spawn, json, alone       bool // alone: no server is needed
 	data, dir, plot          string
 	durability               string
 	serverFlags              []string
@@ -72,14 +71,16 @@ func newBenchCommand() *cobra.Command {
 	f.StringVar(&b.dir, "dir", "", "folder for the data of the spawned server and of the yardsticks, on the disk to be measured; default: the system's for temporary files")
 	f.StringVar(&b.durability, "durability", "fsync", "of the spawned server, or what is known of the running one: fsync|interval")
 	f.StringArrayVar(&b.serverFlags, "server-flag", nil, "one more flag for the spawned server, such as --server-flag=--partitions.conv=16")
+	f.DurationVar(&b.cfg.Within, "within", 38*time.Second, "how long a search for the highest rate may take, all in all")
 	f.IntVar(&b.cfg.Body, "body", 200, "bytes of a message's text")
-	f.BoolVar(&b.bare, "no-yardsticks", false, "do without yardsticks and ratios")
+	f.DurationVar(&b.cfg.Yardsticks, "yardsticks", 1200*time.Millisecond, "how long each yardstick is measured; 0: do without them and their ratios")
 	f.BoolVar(&b.json, "json", false, "print the report as one JSON object, on the last line of the output")
 	f.StringVar(&b.plot, "plot", "", "file to write a plot to, as SVG")
 	f.StringVar(&b.keyFile, "token-key", "", "file with the HS256 secret that signs the tokens, as in auth.keys of the server; default: the key of --data")
 	f.StringVar(&b.keyID, "token-key-id", "", "the secret's id (kid) at the server")
 	f.StringVar(&b.audience, "audience", token.DefaultAudience, "the server's auth.audience")
-	cmd.AddCommand(b.sendCommand(), b.idleCommand(), b.yardstickCommand(), yardstickChildCommand())
+	cmd.AddCommand(b.sendCommand(), b.fanoutCommand(), b.idleCommand(), b.pullCommand(), b.loginCommand(), b.failoverCommand(),
+		b.yardstickCommand(), yardstickChildCommand())
 	return cmd
 }
 
@@ -147,7 +148,7 @@ func (b *benching) prepare(folder string) error {
 		return err
 	}
 	b.deps.Progress = b.progress
-	if !b.bare {
+	if b.cfg.Yardsticks > 0 {
 		b.deps.Yardsticks = yardstick.Runner{Command: []string{program, "bench", yardstickChild}, Dir: folder}
 	}
 	b.deps.Token = func(user string) (string, error) {
@@ -161,19 +162,19 @@ const benchTokenTTL = 24 * time.Hour
 
 // print writes the report, and the plot if one is wanted.
 func (b *benching) print(report benchReport) error {
-	if b.plot != "" {
-		picture := report.Plot()
-		if picture == nil {
-			return errors.New("--plot: this run has nothing to be drawn; see --help for what gives several points")
-		}
-		if err := os.WriteFile(b.plot, picture, 0o600); err != nil {
-			return fmt.Errorf("write the plot: %w", err)
-		}
-	}
 	if !b.json {
 		report.Print(b.stdout)
 	} else if err := json.NewEncoder(b.stdout).Encode(report); err != nil {
 		return fmt.Errorf("print the report: %w", err)
+	}
+	if b.plot != "" {
+		picture := report.Plot()
+		if picture == nil {
+			return errors.New("--plot: this run has nothing to be drawn; a search for a rate has, and several sizes of groups")
+		}
+		if err := os.WriteFile(b.plot, picture, 0o600); err != nil {
+			return fmt.Errorf("write the plot: %w", err)
+		}
 	}
 	if !report.Passed() {
 		return errors.New("the benchmark did not go as it should; the report says why")

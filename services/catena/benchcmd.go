@@ -66,6 +66,7 @@ func (b *benching) yardstickCommand() *cobra.Command {
 	cmd.PreRun = func(*cobra.Command, []string) { b.alone = true }
 	f := cmd.Flags()
 	f.IntVar(&c.Connections, "connections", 5000, "idle connections to the gws server")
+	f.DurationVar(&c.Settle, "settle", 3*time.Second, "how long to wait before memory is looked at")
 	f.IntVar(&c.Entries, "entries", 200_000, "entries in Pebble")
 	return cmd
 }
@@ -91,6 +92,57 @@ func (b *benching) idleCommand() *cobra.Command {
 		func(ctx context.Context, bench *load.Bench) (benchReport, error) { return bench.Idle(ctx, c) })
 	f := cmd.Flags()
 	f.IntVar(&c.Connections, "connections", 5000, "number of authenticated connections")
-	f.DurationVar(&c.Hold, "hold", 0, "how long they are held when all are there")
+	f.DurationVar(&c.Settle, "settle", 3*time.Second, "how long to wait before memory is looked at")
+	f.DurationVar(&c.Hold, "hold", 0, "how long they are held when all are there; after some minutes the garbage of connecting is gone")
+	return cmd
+}
+
+func (b *benching) fanoutCommand() *cobra.Command {
+	var c load.FanoutConfig
+	cmd := b.command("fanout", "groups with one sender whose members are online: deliveries",
+		func(ctx context.Context, bench *load.Bench) (benchReport, error) { return bench.Fanout(ctx, c) })
+	f := cmd.Flags()
+	f.IntSliceVar(&c.Members, "members", []int{500}, "members of the group; several, as in 10,100,500, are measured one after the other")
+	f.Var(rateFlag{&c.Rate}, "rate", "messages per second of the sender, or search")
+	f.DurationVar(&c.P99, "p99", 100*time.Millisecond, "the bound: 99 of 100 messages are acknowledged, and 99 of 100 deliveries are made, within")
+	f.DurationVar(&c.Duration, "duration", 5*time.Second, "of the measurement; of the final one, with --rate search")
+	f.DurationVar(&c.WarmUp, "warm-up", time.Second, "before each measurement")
+	return cmd
+}
+
+func (b *benching) pullCommand() *cobra.Command {
+	var c load.PullConfig
+	cmd := b.command("pull", "pages of history and of user chains, cold and warm, and the conversation list",
+		func(ctx context.Context, bench *load.Bench) (benchReport, error) { return bench.Pull(ctx, c) })
+	f := cmd.Flags()
+	f.IntVar(&c.Readers, "readers", 8, "connections that pull, each one page at a time")
+	f.IntVar(&c.Messages, "messages", 20_000, "messages that are sent first")
+	f.IntVar(&c.Page, "page", 100, "entries of a page")
+	f.IntVar(&c.Conversations, "conversations", 1000, "conversations in the list")
+	f.DurationVar(&c.Duration, "duration", 3*time.Second, "of each kind of pull, warm")
+	return cmd
+}
+
+func (b *benching) loginCommand() *cobra.Command {
+	var c load.LoginConfig
+	cmd := b.command("login", "a storm of reconnects, and what others see of it",
+		func(ctx context.Context, bench *load.Bench) (benchReport, error) { return bench.Login(ctx, c) })
+	f := cmd.Flags()
+	f.IntVar(&c.Clients, "clients", 5000, "clients that lose their connections and connect again at once")
+	f.IntVar(&c.Bystanders, "bystanders", 50, "users who keep their connections and talk meanwhile")
+	f.Float64Var(&c.Rate, "rate", 100, "messages per second of the bystanders")
+	f.DurationVar(&c.Within, "back-within", 0, "in which all must be back; default: a second for each thousand")
+	return cmd
+}
+
+func (b *benching) failoverCommand() *cobra.Command {
+	var c load.FailoverConfig
+	cmd := b.command("failover", "the stall that clients see when the server is killed and started again",
+		func(ctx context.Context, bench *load.Bench) (benchReport, error) { return bench.Failover(ctx, c) })
+	f := cmd.Flags()
+	f.IntVar(&c.Users, "users", 50, "number of users, each of whom writes to the next")
+	f.Float64Var(&c.Rate, "rate", 500, "messages per second of all together")
+	f.DurationVar(&c.Duration, "duration", 12*time.Second, "how long messages are sent")
+	f.IntVar(&c.Kills, "kills", 1, "how often the server is killed in that time")
 	return cmd
 }

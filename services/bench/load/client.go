@@ -37,8 +37,9 @@ type client struct {
 
 	mu      sync.Mutex // guards the fields below
 	calls   uint64
-	waiting map[uint64]chan *imv1.ServerFrame
-	buf     []byte // of the sender of messages
+	waiting map[uint64]waiter
+	listed  []string // ids of its conversations, once asked for
+	buf     []byte   // of the sender of messages
 }
 
 // A listener gets the frames that answer no call: answers to messages, pushes and errors of the connection. It is called
@@ -66,7 +67,7 @@ func (b *Bench) open(ctx context.Context, user string, at int) (*client, error) 
 	if err != nil {
 		return nil, err
 	}
-	c := &client{user: user, at: at, conn: conn, waiting: map[uint64]chan *imv1.ServerFrame{}}
+	c := &client{user: user, at: at, conn: conn, waiting: map[uint64]waiter{}}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	err = c.authenticate(token)
 	if !stop() && err == nil {
@@ -152,29 +153,46 @@ func (c *client) read(l listener) error {
 	}
 }
 
+// waiter is who waits for an answer.
+type waiter struct {
+	to   chan answer // has room for the one answer; closed when there will be none
+	lean bool        // the page is wanted, not the frame
+}
+
+// answer is what came for a call.
+type answer struct {
+	frame *imv1.ServerFrame // without lean, and for an error
+	page  page              // with lean
+}
+
 // hangUp ends the calls that wait.
 func (c *client) hangUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id, waits := range c.waiting {
-		close(waits)
+	for id, w := range c.waiting {
+		close(w.to)
 		delete(c.waiting, id)
 	}
 }
 
 func (c *client) answered(f *frame) error {
 	c.mu.Lock()
-	waits := c.waiting[f.id]
+	w, waits := c.waiting[f.id]
 	delete(c.waiting, f.id)
 	c.mu.Unlock()
-	if waits == nil {
-		return nil // its caller has gone
+	if !waits { // its caller has gone
+		return nil
 	}
-	answer := new(imv1.ServerFrame)
-	if err := proto.Unmarshal(f.raw, answer); err != nil {
-		return errMalformed
+	var a answer
+	if w.lean && f.kind != fieldError {
+		a.page = readPage(f)
+	} else {
+		a.frame = new(imv1.ServerFrame)
+		if err := proto.Unmarshal(f.raw, a.frame); err != nil {
+			return errMalformed
+		}
 	}
-	waits <- answer // has room for the one answer
+	w.to <- a
 	return nil
 }
 
@@ -182,11 +200,22 @@ var errHungUp = errors.New("the connection ended")
 
 // call sends a request and waits for its answer. The id is set here.
 func (c *client) call(ctx context.Context, f *imv1.ClientFrame) (*imv1.ServerFrame, error) {
-	waits := make(chan *imv1.ServerFrame, 1)
+	a, err := c.ask(ctx, f, false)
+	return a.frame, err
+}
+
+// pull sends a pull and counts the page that is answered.
+func (c *client) pull(ctx context.Context, f *imv1.ClientFrame) (page, error) {
+	a, err := c.ask(ctx, f, true)
+	return a.page, err
+}
+
+func (c *client) ask(ctx context.Context, f *imv1.ClientFrame, lean bool) (answer, error) {
+	w := waiter{make(chan answer, 1), lean}
 	c.mu.Lock()
 	c.calls++
 	f.Id = firstCall + c.calls
-	c.waiting[f.Id] = waits
+	c.waiting[f.Id] = w
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
@@ -194,18 +223,18 @@ func (c *client) call(ctx context.Context, f *imv1.ClientFrame) (*imv1.ServerFra
 		delete(c.waiting, f.Id)
 	}()
 	if err := c.write(f); err != nil {
-		return nil, err
+		return answer{}, err
 	}
 	select {
-	case answer, ok := <-waits:
+	case a, ok := <-w.to:
 		if !ok {
-			return nil, errHungUp
+			return answer{}, errHungUp
 		}
-		if e := answer.GetError(); e != nil {
-			return nil, refused{e}
+		if e := a.frame.GetError(); e != nil {
+			return answer{}, refused{e}
 		}
-		return answer, nil
+		return a, nil
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return answer{}, context.Cause(ctx)
 	}
 }

@@ -25,15 +25,23 @@ const (
 	fieldAfter        = 7
 	fieldText         = 1 // Body.text, TextBody.text
 
-	fieldError = 2 // ServerFrame
-	fieldSent  = 5
-	fieldPush  = 11
+	fieldError            = 2 // ServerFrame
+	fieldSent             = 5
+	fieldConversationPage = 6
+	fieldUserPage         = 7
+	fieldPush             = 11
+
+	fieldMessages     = 2 // ConversationPage
+	fieldMoreMessages = 4
+	fieldEntries      = 1 // UserPage
+	fieldMoreEntries  = 3
 
 	fieldCode            = 1 // Error
 	fieldEntry           = 1 // Push
 	fieldUserIndex       = 1 // UserEntry
 	fieldMessage         = 2
 	fieldMessageClientID = 2 // Message
+	fieldMessageIndex    = 4
 )
 
 // outgoing is a message to be encoded.
@@ -186,6 +194,42 @@ func find(b []byte, number protowire.Number) []byte {
 		b = b[n:]
 	}
 	return nil
+}
+
+// page is what was pulled: a page of either chain.
+type page struct {
+	entries int
+	bytes   int    // of the messages
+	last    uint64 // index
+	more    bool
+}
+
+// readPage counts a page without decoding what is in it.
+func readPage(f *frame) (p page) {
+	body := find(f.raw, f.kind)
+	list, index, more := protowire.Number(fieldMessages), protowire.Number(fieldMessageIndex), protowire.Number(fieldMoreMessages)
+	if f.kind == fieldUserPage {
+		list, index, more = fieldEntries, fieldUserIndex, fieldMoreEntries
+	}
+	for len(body) > 0 {
+		number, value, n := field(body)
+		if n < 0 {
+			return p
+		}
+		switch body = body[n:]; number {
+		case list:
+			p.entries++
+			p.last, _ = protowire.ConsumeVarint(find(value, index))
+			if f.kind == fieldUserPage {
+				value = find(value, fieldMessage)
+			}
+			p.bytes += len(value)
+		case more:
+			v, _ := protowire.ConsumeVarint(value)
+			p.more = v != 0
+		}
+	}
+	return p
 }
 
 // textPool is how many different places a body may be cut from.

@@ -19,7 +19,8 @@ import (
 
 // IdleConfig says how many connections are held. Zero stands for the default.
 type IdleConfig struct {
-	Connections int // 0: 5,000
+	Connections int           // 0: 5,000
+	Settle      time.Duration // before memory is looked at in the end; on the way a sixth of it; 0: 3 s
 	// Hold is how long they are held after the last has connected. Without it the memory that connecting left behind is
 	// counted as well: an idle Go process collects its garbage every two minutes.
 	Hold time.Duration
@@ -48,19 +49,20 @@ type MemoryPoint struct {
 
 const (
 	idlePoints      = 5 // at which memory is looked at
-	settlePoint     = 500 * time.Millisecond
-	settleEnd       = 3 * time.Second
+	settlePart      = 6 // of the time to settle, on the way
+	defaultSettle   = 3 * time.Second
 	mostConnections = 500_000
 )
 
 // Idle measures what connections cost that do nothing.
 func (b *Bench) Idle(ctx context.Context, c IdleConfig) (report *IdleReport, err error) {
 	setDefault(&c.Connections, 5000)
+	setDefault(&c.Settle, defaultSettle)
 	switch {
 	case c.Connections < idlePoints || c.Connections > mostConnections:
 		return nil, fmt.Errorf("%d connections; give %d to %d", c.Connections, idlePoints, mostConnections)
-	case c.Hold < 0:
-		return nil, errors.New("the time to hold must not be negative")
+	case c.Hold < 0 || c.Settle < 0:
+		return nil, errors.New("times must not be negative")
 	case b.deps.PID == nil:
 		return nil, errors.New("the memory of this server cannot be read; measure one on this machine: --spawn, or --data")
 	}
@@ -82,7 +84,7 @@ func (b *Bench) idle(ctx context.Context, c IdleConfig, report *IdleReport) erro
 	}
 	if b.hasYardsticks() {
 		b.say("yardstick: %d connections to a bare gws server", c.Connections)
-		report.BarePoints, err = b.bareIdle(ctx, c.Connections, measure)
+		report.BarePoints, err = b.bareIdle(ctx, c, measure)
 	} else {
 		err = measure(ctx)
 	}
@@ -127,18 +129,18 @@ func (b *Bench) hold(ctx context.Context, c IdleConfig, report *IdleReport) (cos
 		}
 	}()
 	var took latency.Recorder
-	start := time.Now()
-	report.Points, err = watchMemory(ctx, pid, c.Connections, func(ctx context.Context, i int) (err error) {
+	points, opening, err := b.watch(ctx, filling{pid, c.Connections, c.Settle, func(ctx context.Context, i int) (err error) {
 		began := time.Now()
 		clients[i], err = b.open(ctx, users[i], i)
 		took.Record(i, time.Since(began))
 		return err
-	}, b.say)
+	}})
 	if err != nil {
 		return cost, err
 	}
+	report.Points = points
 	report.latencies(took.Quantiles())
-	report.Rate = float64(c.Connections) / (time.Since(start) - settleAll).Seconds()
+	report.Rate = float64(c.Connections) / opening.Seconds()
 	err = hold(ctx, clients, deaf{}, func(ctx context.Context) error {
 		if c.Hold > 0 {
 			b.say("holding them for %v", c.Hold)
@@ -160,38 +162,44 @@ func (b *Bench) hold(ctx context.Context, c IdleConfig, report *IdleReport) (cos
 	return cost, err
 }
 
-// settleAll is what watchMemory waits altogether.
-const settleAll = (idlePoints-1)*settlePoint + settleEnd
+// filling is connections that are opened while the memory of the process is watched that holds them.
+type filling struct {
+	pid, connections int
+	settle           time.Duration
+	open             func(ctx context.Context, i int) error
+}
 
-// watchMemory opens connections and looks at the memory of the process that holds them, at the start, on the way and when
-// all are there.
-func watchMemory(ctx context.Context, pid, connections int, open func(context.Context, int) error, say func(string, ...any)) ([]MemoryPoint, error) {
-	u, err := process.Read(pid)
+// watch opens the connections and looks at the memory at the start, on the way and when all are there. It returns how
+// long the opening took.
+func (b *Bench) watch(ctx context.Context, f filling) (points []MemoryPoint, took time.Duration, err error) {
+	u, err := process.Read(f.pid)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	points := []MemoryPoint{{0, mega(u.Resident)}}
+	points = []MemoryPoint{{0, mega(u.Resident)}}
 	for p := 1; p <= idlePoints; p++ {
+		start := time.Now()
 		g, in := errgroup.WithContext(ctx)
 		g.SetLimit(connecting)
-		for i := connections * (p - 1) / idlePoints; i < connections*p/idlePoints; i++ {
-			g.Go(func() error { return open(in, i) })
+		for i := f.connections * (p - 1) / idlePoints; i < f.connections*p/idlePoints; i++ {
+			g.Go(func() error { return f.open(in, i) })
 		}
 		if err := g.Wait(); err != nil {
-			return points, err
+			return points, took, err
 		}
-		settle := settlePoint
-		if p == idlePoints {
-			settle = settleEnd
+		took += time.Since(start)
+		settle := f.settle
+		if p < idlePoints {
+			settle /= settlePart
 		}
 		pause(ctx, settle)
-		if u, err = process.Read(pid); err != nil {
-			return points, err
+		if u, err = process.Read(f.pid); err != nil {
+			return points, took, err
 		}
-		points = append(points, MemoryPoint{connections * p / idlePoints, mega(u.Resident)})
-		say("%d connections, %.0f MB", connections*p/idlePoints, mega(u.Resident))
+		points = append(points, MemoryPoint{f.connections * p / idlePoints, mega(u.Resident)})
+		b.say("%d connections, %.0f MB", f.connections*p/idlePoints, mega(u.Resident))
 	}
-	return points, context.Cause(ctx)
+	return points, took, context.Cause(ctx)
 }
 
 // alive pings every client and counts those that answer.
@@ -215,9 +223,9 @@ func alive(ctx context.Context, clients []*client) (n int, err error) {
 
 // bareIdle does the same with a bare gws server, every connection of which has sent and got one message. It holds them
 // while use runs, and looks at the memory once more after that.
-func (b *Bench) bareIdle(ctx context.Context, connections int, use func(context.Context) error) (points []MemoryPoint, err error) {
+func (b *Bench) bareIdle(ctx context.Context, c IdleConfig, use func(context.Context) error) (points []MemoryPoint, err error) {
 	err = b.deps.Yardsticks.GWS(ctx, func(ctx context.Context, s yardstick.Server) (err error) {
-		conns := make([]*socket.Conn, connections)
+		conns := make([]*socket.Conn, c.Connections)
 		defer func() {
 			for _, c := range conns {
 				if c != nil {
@@ -225,15 +233,15 @@ func (b *Bench) bareIdle(ctx context.Context, connections int, use func(context.
 				}
 			}
 		}()
-		points, err = watchMemory(ctx, s.PID, connections, func(ctx context.Context, i int) (err error) {
+		points, _, err = b.watch(ctx, filling{s.PID, c.Connections, c.Settle, func(ctx context.Context, i int) (err error) {
 			conns[i], err = b.echoOnce(ctx, s.URL, i)
 			return err
-		}, b.say)
+		}})
 		if err == nil {
 			err = use(ctx)
 		}
 		if u, read := process.Read(s.PID); read == nil {
-			points = append(points, MemoryPoint{connections, mega(u.Resident)})
+			points = append(points, MemoryPoint{c.Connections, mega(u.Resident)})
 		}
 		return err
 	})

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -24,6 +25,8 @@ type Config struct {
 	Interval bool
 	// Within is how long a benchmark should take whose length was not given; 0: 38 s. A busy machine may need longer.
 	Within time.Duration
+	// Yardsticks is how long each yardstick is measured; 0: 1.2 s.
+	Yardsticks time.Duration
 }
 
 // Deps is what a benchmark uses of its surroundings.
@@ -58,21 +61,21 @@ const (
 	defaultBody   = 200
 	maxBody       = 60 << 10
 	defaultWithin = 38 * time.Second
+	defaultYard   = 1200 * time.Millisecond
 	maxRunName    = 40
 )
 
 // New makes a Bench against a server that is ready. Without URL and Token it can measure yardsticks only.
 func New(c Config, d Deps) (*Bench, error) {
-	if c.Body == 0 {
-		c.Body = defaultBody
-	}
-	if c.Within == 0 {
-		c.Within = defaultWithin
-	}
+	setDefault(&c.Body, defaultBody)
+	setDefault(&c.Within, defaultWithin)
+	setDefault(&c.Yardsticks, defaultYard)
 	if c.Run == "" {
-		c.Run = "b" + strconv.FormatInt(time.Now().UnixMilli(), 36)
+		c.Run = "b" + strconv.FormatInt(time.Now().UnixMilli(), 36) + strconv.FormatUint(uint64(rand.Uint32()), 36)
 	}
 	switch {
+	case c.Within < 0 || c.Yardsticks < 0:
+		return nil, errors.New("bench config: times must not be negative")
 	case c.Body < 1 || c.Body > maxBody:
 		return nil, fmt.Errorf("bench config: a body of %d bytes; give 1 to %d", c.Body, maxBody)
 	case len(c.Run) > maxRunName:
@@ -80,9 +83,6 @@ func New(c Config, d Deps) (*Bench, error) {
 	}
 	return &Bench{Config: c, deps: d, text: babble(textPool + maxBody), began: time.Now()}, nil
 }
-
-// left is how much of the time that the benchmark should take is left.
-func (b *Bench) left() time.Duration { return b.Within - time.Since(b.began) }
 
 func (b *Bench) say(format string, args ...any) {
 	if b.deps.Progress != nil {

@@ -65,7 +65,7 @@ const (
 	tryWarmUp    = 500 * time.Millisecond
 	tryLength    = 1500 * time.Millisecond
 	firstRate    = 0.08 // of raw publish: where a search begins
-	plainFirst   = 4000 // where there are no yardsticks
+	plainFirst   = 8    // messages per second of each user, where there are no yardsticks
 	precision    = 1.1
 	unloadedTime = time.Second
 	verifyWithin = 2 * time.Second
@@ -88,9 +88,19 @@ func (b *Bench) send(ctx context.Context, c SendConfig, report *SendReport) (err
 	if report.Yardsticks, err = b.measureYardsticks(ctx); err != nil {
 		return err
 	}
-	b.say("%d users connect", c.Users)
 	t := b.newTraffic(c.Users)
-	err = b.crowd(ctx, b.users(c.Users), t, func(ctx context.Context, clients []*client) error {
+	err = b.sendWith(ctx, t, c, report)
+	if err == nil {
+		err = b.publishAgain(ctx, &report.Yardsticks)
+	}
+	report.finish(b, c.Rate == 0)
+	return err
+}
+
+// sendWith measures with traffic that was made for the number of users.
+func (b *Bench) sendWith(ctx context.Context, t *traffic, c SendConfig, report *SendReport) error {
+	b.say("%d users connect", c.Users)
+	err := b.crowd(ctx, b.users(c.Users), t, func(ctx context.Context, clients []*client) (err error) {
 		if err := t.people(ctx, clients, c); err != nil {
 			return err
 		}
@@ -104,11 +114,7 @@ func (b *Bench) send(ctx context.Context, c SendConfig, report *SendReport) (err
 		report.Verdict, err = t.verify(ctx, verifyWithin)
 		return err
 	})
-	if err == nil {
-		err = b.publishAgain(ctx, &report.Yardsticks)
-	}
 	report.Refusals, report.Result = t.refusals(), chosen(report.Steps, c.Rate == 0)
-	report.finish(b, c.Rate == 0)
 	return err
 }
 
@@ -134,8 +140,7 @@ func (t *traffic) unloaded(ctx context.Context) (Step, error) {
 		return Step{}, err
 	}
 	s := newStep(0, 0, unloadedTime)
-	s.cut = func() {}
-	s.start = time.Now()
+	s.begin()
 	choose := t.chooser(t.senders())
 	missing := int64(0)
 	for time.Since(s.start) < unloadedTime && missing == 0 && ctx.Err() == nil {
@@ -172,7 +177,7 @@ func (t *traffic) measure(ctx context.Context, c SendConfig, report *SendReport)
 		}
 		report.Steps = append(report.Steps, r)
 		again := c.WarmUp + c.Duration + afterSearch
-		if report.Confirmed = r.Kept; r.Kept || c.Rate > 0 || t.bench.left() < again {
+		if report.Confirmed = r.Kept; r.Kept || c.Rate > 0 || t.left() < again {
 			return nil
 		}
 		rate *= lessRate
@@ -204,13 +209,13 @@ func (t *traffic) search(ctx context.Context, c SendConfig, report *SendReport) 
 		first = firstRate * report.Yardsticks.RawPublish / float64(1+t.receivers())
 	}
 	if first == 0 {
-		first = plainFirst
+		first = plainFirst * float64(c.Users) / float64(1+t.receivers())
 	}
 	s := pace.NewSearch(max(first, 10), c.Most, precision)
 	for {
 		rate, ok := s.Next()
-		left := t.bench.left() - c.WarmUp - c.Duration - afterSearch // for another try
-		if !ok || left < tryWarmUp+tryLength && s.Best() > 0 || left < 0 {
+		left := t.left() - c.WarmUp - c.Duration - afterSearch // for another try
+		if !ok || len(report.Steps) > 0 && (left < 0 || left < tryWarmUp+tryLength && s.Best() > 0) {
 			return s.Best(), nil
 		}
 		r, err := t.run(ctx, newStep(rate, min(tryWarmUp, c.WarmUp), tryLength), c.P99)

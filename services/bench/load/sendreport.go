@@ -69,8 +69,6 @@ func reason(s Step) string {
 		return fmt.Sprintf(": %d messages were refused", s.Refused)
 	case s.Missing > 0:
 		return fmt.Sprintf(": answers or pushes of %d messages are missing", s.Missing)
-	case s.Rate < keepsUp*s.Offered:
-		return fmt.Sprintf(": %.0f of %.0f messages/s were reached", s.Rate, s.Offered)
 	}
 	return fmt.Sprintf(": p99 is %.0f ms to the answer, %.0f ms to the receiver", s.Acked.P99, s.Delivered.P99)
 }

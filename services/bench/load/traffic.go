@@ -29,7 +29,7 @@ type slot struct {
 }
 
 // slots bounds the messages under way; the one beyond waits for nothing, it makes its step fail.
-const slots = 1 << 20
+const slots = 1 << 19
 
 // traffic is what the clients of a crowd send each other, and what came of it. It is their listener.
 type traffic struct {
@@ -37,6 +37,7 @@ type traffic struct {
 	lanes   [][]*lane // by client: into conversations of two
 	rooms   [][]*lane // by client: into groups
 	share   float64   // of the messages that go to groups
+	until   time.Time // by which measuring should end
 	slots   []slot
 	numbers atomic.Uint64 // of the last message
 	watched []*witness    // by client; nil: not watched
@@ -62,9 +63,11 @@ type witness struct {
 func (b *Bench) newTraffic(clients int) *traffic {
 	return &traffic{
 		bench: b, lanes: make([][]*lane, clients), rooms: make([][]*lane, clients), watched: make([]*witness, clients),
-		slots: make([]slot, slots), idle: make(chan struct{}, 1), errors: map[imv1.ErrorCode]int{},
+		until: b.began.Add(b.Within), slots: make([]slot, slots), idle: make(chan struct{}, 1), errors: map[imv1.ErrorCode]int{},
 	}
 }
+
+func (t *traffic) left() time.Duration { return time.Until(t.until) }
 
 // send sends a message on lane l of s, due its time from the start of the step. It reports false when the step has
 // failed.
@@ -189,29 +192,31 @@ func (w *witness) expect(number uint64) {
 	w.acked[number] = true
 }
 
-// side is one of the two things that are counted of a step: answers or deliveries.
+// side is one of the two things that are counted of a step: answers or deliveries. Times are from the start of the step.
 type side struct {
-	step  *step
-	count atomic.Int64 // of all
-	took  latency.Recorder
-	last  atomic.Int64 // when the last came, from the start of the step
+	step        *step
+	count       atomic.Int64 // of all
+	took        latency.Recorder
+	first, last atomic.Int64 // when the first and the last came of those that were due after the warm-up
 }
 
 // record counts what came at a time for a message that was due from the start of the step. What was due while the step
 // warmed up is not in the latencies.
 func (s *side) record(stripe int, due time.Duration, at time.Time) {
 	s.count.Add(1)
+	if due < s.step.warmUp {
+		return
+	}
 	now := at.Sub(s.step.start)
+	s.first.CompareAndSwap(0, int64(now))
 	for last := s.last.Load(); int64(now) > last && !s.last.CompareAndSwap(last, int64(now)); last = s.last.Load() {
 	}
-	if due >= s.step.warmUp {
-		s.took.Record(stripe, now-due)
-	}
+	s.took.Record(stripe, now-due)
 }
 
-// rate is how many per second there were after the warm-up: until the plan's end, or until the last came if that was
-// later.
+// rate is how many per second there were after the warm-up: in the time that sending took, or in that from the first to
+// the last where they came more slowly.
 func (s *side) rate(measured latency.Quantiles) float64 {
-	end := max(s.step.warmUp+s.step.length, time.Duration(s.last.Load()))
-	return float64(measured.Count) / (end - s.step.warmUp).Seconds()
+	took := max(s.step.length, time.Duration(s.last.Load()-s.first.Load()))
+	return ratio(float64(measured.Count), took.Seconds())
 }

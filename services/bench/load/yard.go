@@ -2,7 +2,6 @@ package load
 
 import (
 	"context"
-	"time"
 
 	"github.com/catena-im/catena/services/bench/latency"
 	"github.com/catena-im/catena/services/bench/yardstick"
@@ -19,9 +18,6 @@ type Yardsticks struct {
 
 func (b *Bench) hasYardsticks() bool { return len(b.deps.Yardsticks.Command) > 0 }
 
-// yardstickTime is how long each yardstick is measured.
-const yardstickTime = 1200 * time.Millisecond
-
 // measureYardsticks measures those that messages are held against.
 func (b *Bench) measureYardsticks(ctx context.Context) (y Yardsticks, err error) {
 	if !b.hasYardsticks() {
@@ -36,12 +32,12 @@ func (b *Bench) measureYardsticks(ctx context.Context) (y Yardsticks, err error)
 			return y, err
 		}
 	}
-	echo, err := b.deps.Yardsticks.Echo(ctx, b.Body, yardstickTime/2)
+	echo, err := b.deps.Yardsticks.Echo(ctx, b.Body, b.Config.Yardsticks/2)
 	if err != nil {
 		return y, err
 	}
 	y.EchoRoundTrip, y.EchoRate = echo.RoundTrip, echo.Rate
-	y.Fsync, err = b.deps.Yardsticks.Fsync(ctx, yardstickTime/3)
+	y.Fsync, err = b.deps.Yardsticks.Fsync(ctx, b.Config.Yardsticks/3)
 	return y, err
 }
 
@@ -49,7 +45,7 @@ func (b *Bench) rawPublish(ctx context.Context, sync bool) (float64, error) {
 	if !b.hasYardsticks() {
 		return 0, nil
 	}
-	result, err := b.deps.Yardsticks.Publish(ctx, b.Body, sync, yardstickTime)
+	result, err := b.deps.Yardsticks.Publish(ctx, b.Body, sync, b.Config.Yardsticks)
 	return result.Rate, err
 }
 

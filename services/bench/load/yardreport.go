@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // YardstickConfig says how large the yardsticks are. Zero stands for the default.
 type YardstickConfig struct {
-	Connections int // to the gws server; 0: 5,000
-	Entries     int // of Pebble; 0: 200,000
+	Connections int           // to the gws server; 0: 5,000
+	Settle      time.Duration // as in IdleConfig
+	Entries     int           // of Pebble; 0: 200,000
 }
 
 // YardstickReport is the result of Yardstick. The rate is that of raw publish.
@@ -31,6 +33,7 @@ const (
 // Yardstick measures the yardsticks alone; it needs no server.
 func (b *Bench) Yardstick(ctx context.Context, c YardstickConfig) (report *YardstickReport, err error) {
 	setDefault(&c.Connections, 5000)
+	setDefault(&c.Settle, defaultSettle)
 	setDefault(&c.Entries, 200_000)
 	switch {
 	case !b.hasYardsticks():
@@ -44,7 +47,7 @@ func (b *Bench) Yardstick(ctx context.Context, c YardstickConfig) (report *Yards
 		return nil, err
 	}
 	b.say("%d connections to a bare gws server", c.Connections)
-	if report.IdlePoints, err = b.bareIdle(ctx, c.Connections, func(context.Context) error { return nil }); err != nil {
+	if report.IdlePoints, err = b.bareIdle(ctx, IdleConfig{Connections: c.Connections, Settle: c.Settle}, func(context.Context) error { return nil }); err != nil {
 		return nil, err
 	}
 	report.IdleBytes = each(report.IdlePoints)

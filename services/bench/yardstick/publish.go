@@ -82,7 +82,7 @@ func flood(ctx context.Context, nc *nats.Conn, t Task) (result PublishResult, er
 			return result, context.Cause(ctx)
 		case began.IsZero() && now.Sub(start) > publishWarmUp:
 			acked, began = js.PublishAsyncPending(), now // these will be acknowledged within the measured time
-		case !began.IsZero() && now.Sub(began) > t.Duration:
+		case !began.IsZero() && now.Sub(began) > t.Duration && acked > js.PublishAsyncPending():
 			acked, ended = acked-js.PublishAsyncPending(), now
 		}
 	}

@@ -1,0 +1,132 @@
+package load
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/catena-im/catena/services/bench/latency"
+)
+
+// TestRateLeavesOutTheWarmUp: a step that warms up for one second and measures for two, with 10 messages a second whose
+// answers take 100 ms.
+func TestRateLeavesOutTheWarmUp(t *testing.T) {
+	s := newStep(10, time.Second, 2*time.Second)
+	s.begin()
+	for k := range 30 {
+		due := time.Duration(k) * 100 * time.Millisecond
+		s.sent.Add(1)
+		s.acked.record(k, due, s.start.Add(due+100*time.Millisecond))
+		s.delivered.record(k, due, s.start.Add(due+300*time.Millisecond))
+	}
+	r := s.result(0, Usage{}, 400*time.Millisecond)
+	if r.AckedCount != 30 || r.Acked.Count != 20 || math.Abs(r.Rate-10) > 1e-9 {
+		t.Errorf("acknowledged: got %d, %d of them measured, %.3f/s; want 30, 20, 10", r.AckedCount, r.Acked.Count, r.Rate)
+	}
+	if math.Abs(r.Acked.P99-100) > 1 || math.Abs(r.Delivered.P50-300) > 1 {
+		t.Errorf("latencies: %v, %v", r.Acked, r.Delivered)
+	}
+	if math.Abs(r.DeliveredRate-10) > 1e-9 {
+		t.Errorf("delivered: got %.3f/s, want 10", r.DeliveredRate)
+	}
+	if !r.Kept {
+		t.Errorf("not kept%s", reason(r))
+	}
+}
+
+// TestRateFallsWhenAnswersComeMoreSlowly: ten messages in a second, answered within two.
+func TestRateFallsWhenAnswersComeMoreSlowly(t *testing.T) {
+	s := newStep(10, 0, time.Second)
+	s.begin()
+	for k := range 11 {
+		s.acked.record(k, time.Duration(k)*100*time.Millisecond, s.start.Add(time.Second+time.Duration(k)*200*time.Millisecond))
+	}
+	if r := s.result(0, Usage{}, 0); math.Abs(r.Rate-5.5) > 1e-9 {
+		t.Errorf("got %.3f/s, want 5.5", r.Rate)
+	}
+}
+
+func TestStepIsNotKeptForAReason(t *testing.T) {
+	tests := []struct {
+		name  string
+		spoil func(*step) (missing int64)
+		want  string
+	}{
+		{"refused", func(s *step) int64 { s.refused.Add(3); return 0 }, "3 messages were refused"},
+		{"missing", func(*step) int64 { return 2 }, "of 2 messages are missing"},
+		{"failed", func(s *step) int64 { s.fail("enough of %s", "this"); return 0 }, "enough of this"},
+		{"late", func(s *step) int64 { s.delivered.record(0, time.Second, s.start.Add(1200*time.Millisecond)); return 0 }, "200 ms to the receiver"},
+	}
+	for _, tt := range tests {
+		s := newStep(1, 0, 2*time.Second)
+		s.begin()
+		for k := range 2 {
+			s.acked.record(0, time.Duration(k)*time.Second, s.start.Add(time.Duration(k)*time.Second))
+		}
+		r := s.result(tt.spoil(s), Usage{}, 100*time.Millisecond)
+		if r.Kept || !strings.Contains(r.brief(), tt.want) {
+			t.Errorf("%s: kept %v, %q; want %q", tt.name, r.Kept, r.brief(), tt.want)
+		}
+	}
+}
+
+func TestReportIsAboutTheHighestRateThatWasKept(t *testing.T) {
+	kept, broken := func(rate float64) Step { return Step{Offered: rate, Kept: true} }, func(rate float64) Step { return Step{Offered: rate} }
+	tests := []struct {
+		name     string
+		steps    []Step
+		searched bool
+		want     float64
+	}{
+		{"confirmed", []Step{kept(10), broken(20), kept(14), kept(12)}, true, 12},
+		{"not confirmed", []Step{kept(10), broken(20), kept(14), broken(14)}, true, 14},
+		{"none kept", []Step{broken(20), broken(10)}, true, 10},
+		{"asked for", []Step{broken(20)}, false, 20},
+		{"nothing", nil, true, 0},
+	}
+	for _, tt := range tests {
+		if got := chosen(tt.steps, tt.searched); got.Offered != tt.want {
+			t.Errorf("%s: got %v, want %v", tt.name, got.Offered, tt.want)
+		}
+	}
+}
+
+func TestCostIsPerMillion(t *testing.T) {
+	var before, after Usage
+	before.known, before.counted, after.known, after.counted = true, true, true, true
+	after.server.CPU, after.server.Resident, after.streamed, after.own = 3*time.Second, 50e6, 30, time.Second
+	before.server.CPU, before.server.Resident, before.streamed = time.Second, 40e6, 10
+	if got, want := after.since(before).per(1000), (Cost{CPU: 2000, OwnCPU: 1000, RSS: 50, Streamed: 0.02}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := (Usage{}).per(0); got != (Cost{}) {
+		t.Errorf("of what is not known: %+v", got)
+	}
+}
+
+func TestStallIsTheLongestSilence(t *testing.T) {
+	var l timeline
+	start := time.Now()
+	for _, at := range []int{0, 10, 30, 25, 500, 510} { // one came out of order
+		l.add(0, start, start.Add(time.Duration(at)*time.Millisecond))
+	}
+	if got, want := l.stall(), 470*time.Millisecond; got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestSendPlotHasALineForEachQuantile(t *testing.T) {
+	q := latency.Quantiles{Count: 1, P50: 2, P99: 9}
+	r := &SendReport{Steps: []Step{{Offered: 200, Acked: q, Delivered: q}, {Offered: 100, Acked: q, Delivered: q}}}
+	image := string(r.Plot())
+	for _, want := range []string{"acknowledged p50", "delivered p99", "messages per second"} {
+		if !strings.Contains(image, want) {
+			t.Errorf("%q is missing in the plot", want)
+		}
+	}
+	r.Steps = r.Steps[:1]
+	if r.Plot() != nil {
+		t.Error("a plot of one point")
+	}
+}
