@@ -33,6 +33,10 @@ const (
 	MaxBatch = 4 << 20 // keys and values of a batch; TiKV's raft entry is at most 8 MiB
 )
 
+// MaxOps bounds the operations of a batch, with ErrInvalid too: each takes some 64 bytes of TiKV's raft entry beside its
+// key and value.
+const MaxOps = 48 << 10
+
 // Store is an ordered key-value store. Safe for concurrent use.
 type Store interface {
 	// Snapshot sees every Commit that returned nil before it was called, on any process, and none that starts later.
@@ -115,6 +119,8 @@ func (b *Batch) Check() error {
 		return fmt.Errorf("%w: a fence never holds an empty value; expect nil for an absent one", ErrInvalid)
 	case b.size > MaxBatch:
 		return fmt.Errorf("%w: batch of %d bytes, at most %d", ErrInvalid, b.size, MaxBatch)
+	case len(b.ops) > MaxOps:
+		return fmt.Errorf("%w: batch of %d operations, at most %d", ErrInvalid, len(b.ops), MaxOps)
 	}
 	for _, o := range b.ops {
 		switch {

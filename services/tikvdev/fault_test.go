@@ -46,10 +46,11 @@ func race(ctx context.Context, t *testing.T, cfg tikv.Config, relay *kvtest.Rela
 	wg.Wait()
 }
 
-// killing calls fault after every few batches while two writers append for as long as the flag says, and judges.
+// killing calls fault after every few batches while two writers append, for as long as the flag says, and judges.
 func killing(t *testing.T, cfg tikv.Config, fault func()) {
-	const between = 20 // batches
-	ctx, cancel := context.WithTimeout(t.Context(), *load)
+	const between = 15 // batches
+	end := time.Now().Add(*load)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	relay, told, done := newRelay(), make(chan int, 1), make(chan struct{})
 	go func() {
@@ -64,14 +65,14 @@ func killing(t *testing.T, cfg tikv.Config, fault func()) {
 				fault()
 				faults++
 			}
+			if faults > 0 && time.Now().After(end) {
+				cancel()
+			}
 		case <-done:
 			writing = false
 		}
 	}
 	t.Logf("%d kills, %d batches, %d answered", faults, relay.Judge(t, open(t, cfg)), relay.Told())
-	if faults == 0 {
-		t.Error("nothing was killed")
-	}
 }
 
 func TestWritersRace(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -84,7 +85,7 @@ func TestRegionsSurviveARestart(t *testing.T) {
 		}
 		var starts []string
 		for _, r := range p.known.Regions {
-			starts = append(starts, strings.TrimRight(string(r.Start), "\x00\xf9"))
+			starts = append(starts, string(bytes.TrimRight(r.Start, "\x00\xf9")))
 		}
 		return strings.Join(starts, " ")
 	}
@@ -243,7 +244,7 @@ func TestTimeNeverGoesBack(t *testing.T) {
 // certificates writes an authority and a certificate by it for loopback, that ends at end.
 func certificates(t *testing.T, end time.Time) (ca, cert, key string) {
 	t.Helper()
-	make := func(template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+	issue := func(template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 		own, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
 		if err != nil {
 			t.Fatal(err)
@@ -269,11 +270,11 @@ func certificates(t *testing.T, end time.Time) (ca, cert, key string) {
 		return path
 	}
 	start := time.Now().Add(-24 * time.Hour)
-	root, signer := make(&x509.Certificate{
+	root, signer := issue(&x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotBefore: start,
 		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}, nil, nil)
-	leaf, own := make(&x509.Certificate{
+	leaf, own := issue(&x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "tikvdev"}, NotBefore: start, NotAfter: end,
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},

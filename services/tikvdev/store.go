@@ -35,7 +35,7 @@ type store struct {
 // newStore opens the folder and joins the cluster of PD, for which it waits.
 func newStore(ctx context.Context, cfg config, secret *tls.Config, log *slog.Logger) (*store, error) {
 	dir := filepath.Join(cfg.data, "store")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, err
 	}
 	db := filepath.Join(dir, "db")

@@ -30,7 +30,7 @@ const (
 
 func newTSO(path string) (*tso, error) {
 	t := &tso{path: path, now: time.Now}
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(path) //nolint:gosec // of the folder that the flags name
 	if errors.Is(err, fs.ErrNotExist) {
 		return t, nil
 	}

@@ -95,6 +95,10 @@ func commitInvalid(k *kit) {
 	for i := range 5 {
 		big.Put(k.key(fmt.Sprintf("r/%d", i)), make([]byte, kv.MaxValue))
 	}
+	many := k.batch("f", "", "1")
+	for range kv.MaxOps + 1 {
+		many.Delete(k.key("r/a"))
+	}
 	gone := k.batch("f", "", "1", "r/a=1")
 	gone.Delete(nil)
 	long := bytes.Repeat([]byte("k"), kv.MaxKey+1)
@@ -110,6 +114,7 @@ func commitInvalid(k *kit) {
 		"nil value":      put(k.key("r/b"), nil),
 		"long value":     put(k.key("r/b"), make([]byte, kv.MaxValue+1)),
 		"large batch":    big,
+		"many writes":    many,
 		"delete nothing": gone,
 		"no fence":       fence(nil, nil, []byte("1")),
 		"long fence":     fence(long, nil, []byte("1")),
@@ -140,6 +145,27 @@ func commitBounds(k *kit) {
 			return nil
 		}); err != nil || size != b.Size() {
 			k.Errorf("read %d bytes of %d: %v", size, b.Size(), err)
+		}
+	})
+}
+
+// commitMany commits tiny writes, which cost a store more than their bytes.
+func commitMany(k *kit) {
+	const many = kv.MaxOps / 12 // what the mock store takes in time
+	b := k.batch("f", "", "1")
+	for i := range many {
+		b.Put(fmt.Appendf(nil, "%sr/%d", k.prefix, i), []byte{1})
+	}
+	k.commit(b)
+	n := 0
+	k.within(func(sn kv.Snapshot) {
+		r := k.all("r/")
+		r.KeysOnly = true
+		if err := sn.Scan(k.Context(), r, func(_, _ []byte) error {
+			n++
+			return nil
+		}); err != nil || n != many {
+			k.Errorf("%d of %d rows, %v", n, many, err)
 		}
 	})
 }

@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 		{"commit keeps fences apart", commitFences},
 		{"commit refuses invalid input", commitInvalid},
 		{"commit takes input at the bounds", commitBounds},
+		{"commit takes many writes", commitMany},
 		{"commit spans regions", commitRegions},
 		{"get returns memory of its own", getOwnsMemory},
 		{"batch get keeps the order of its keys", batchGetOrder},

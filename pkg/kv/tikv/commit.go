@@ -6,19 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	tikverr "github.com/tikv/client-go/v2/error"
 	client "github.com/tikv/client-go/v2/tikv"
 	"github.com/tikv/client-go/v2/txnkv/transaction"
 
 	"github.com/catena-im/catena/pkg/kv"
-)
-
-// opBytes is what an operation takes in a raft entry besides its key and value, at most. TiKV refuses entries above 8
-// MiB, so that a batch of millions of tiny operations must be refused here.
-const (
-	opBytes    = 64
-	entryBytes = 7 << 20
 )
 
 // commit is a batch under its keys in the cluster.
@@ -28,20 +22,21 @@ type commit struct {
 	sent                bool // a try went so far that it may have been applied, or may be yet
 }
 
+// extra is the patience that a batch of many operations has beyond that for a small one. Without it, a large batch on a
+// slow store would be given up and begun again for ever.
+func extra(ops int) time.Duration { return time.Duration(ops) * 500 * time.Microsecond }
+
 // Commit is kv.Store's. With ctx ended it answers ctx's error if nothing can have been written, else kv.ErrUnknown.
 func (s *Store) Commit(ctx context.Context, b *kv.Batch) error {
 	if err := b.Check(); err != nil {
 		return err
-	}
-	if n := len(b.Ops()); b.Size()+opBytes*n > entryBytes {
-		return fmt.Errorf("%w: %d operations of %d bytes do not fit into one entry of TiKV's log", kv.ErrInvalid, n, b.Size())
 	}
 	ctx, end, err := s.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer end()
-	ctx, cancel := within(ctx, s.cfg.CallTimeout, errPatience)
+	ctx, cancel := within(ctx, s.cfg.CallTimeout+2*extra(len(b.Ops())), errPatience)
 	defer cancel()
 	return s.commit(ctx, s.encode(b))
 }
@@ -75,14 +70,14 @@ func (s *Store) commit(ctx context.Context, c *commit) error {
 // transact is one try. It answers nil if the fence says that an earlier one was applied.
 func (s *Store) transact(ctx context.Context, c *commit) error {
 	var tx *transaction.KVTxn
-	if err := s.attempt(ctx, func(ctx context.Context) (err error) {
+	if err := attempt(ctx, s.cfg.AttemptTimeout, func(ctx context.Context) (err error) {
 		tx, err = s.prepare(ctx, c)
 		return err
 	}); err != nil || tx == nil {
 		return err
 	}
 	c.sent = true
-	return s.send(ctx, tx)
+	return s.send(ctx, tx, s.cfg.AttemptTimeout+extra(len(c.ops)))
 }
 
 // prepare reads the fence and makes the transaction, which shares no memory with the caller; nil: c was applied.
@@ -116,7 +111,7 @@ func (s *Store) prepare(ctx context.Context, c *commit) (*transaction.KVTxn, err
 
 // send commits, and goes on with that when ctx ends: a transaction that is cut off between its phases keeps everybody
 // from its keys for the 3 s that its locks live.
-func (s *Store) send(ctx context.Context, tx *transaction.KVTxn) error {
+func (s *Store) send(ctx context.Context, tx *transaction.KVTxn, patience time.Duration) error {
 	tx.SetEnable1PC(true)
 	tx.SetEnableAsyncCommit(true)
 	tx.SetCommitCallback(func(info string, err error) {
@@ -125,7 +120,7 @@ func (s *Store) send(ctx context.Context, tx *transaction.KVTxn) error {
 		}
 	})
 	done := make(chan error, 1)
-	s.calls.Go(func() { done <- s.attempt(context.WithoutCancel(ctx), tx.Commit) })
+	s.calls.Go(func() { done <- attempt(context.WithoutCancel(ctx), patience, tx.Commit) })
 	select {
 	case err := <-done:
 		return err

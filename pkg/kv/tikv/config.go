@@ -36,11 +36,12 @@ type Config struct {
 	// renewed certificate needs no restart.
 	CA, Cert, Key string
 
-	// AttemptTimeout bounds one try of a commit or a read. It must outlast a lock of a dead writer, 3 s. 0:
-	// DefaultAttemptTimeout.
+	// AttemptTimeout bounds one try of a commit or a read; a commit has 0.5 ms more for each of its operations. It should
+	// outlast a lock of a dead writer, 3 s. 0: DefaultAttemptTimeout.
 	AttemptTimeout time.Duration
-	// CallTimeout bounds a call of the Store or of a Snapshot with all its tries (a Scan: each of its pages); then it
-	// answers kv.ErrUnavailable, or kv.ErrUnknown for a commit that may have been applied. 0: DefaultCallTimeout.
+	// CallTimeout bounds a call of the Store or of a Snapshot with all its tries (a Scan: each of its pages; a commit has
+	// 1 ms more for each operation); then it answers kv.ErrUnavailable, or kv.ErrUnknown for a commit that may have been
+	// applied. 0: DefaultCallTimeout.
 	CallTimeout time.Duration
 	// ConnectTimeout bounds New. 0: DefaultConnectTimeout.
 	ConnectTimeout time.Duration

@@ -11,7 +11,7 @@ import (
 	"github.com/pingcap/kvproto/pkg/metapb"
 	"github.com/pingcap/kvproto/pkg/pdpb"
 	"github.com/tikv/client-go/v2/config"
-	tkv "github.com/tikv/client-go/v2/kv"
+	ckv "github.com/tikv/client-go/v2/kv"
 	client "github.com/tikv/client-go/v2/tikv"
 	"github.com/tikv/client-go/v2/tikvrpc"
 	"github.com/tikv/client-go/v2/util"
@@ -22,12 +22,14 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+
+	"github.com/catena-im/catena/pkg/kv"
 )
 
 // tune sets what client-go keeps for the whole process. By default a transaction above 16 KiB is never committed in one
 // phase, and one above 256 keys or 4 KiB of keys never with async commit.
 func tune(security config.Security) {
-	tkv.TxnCommitBatchSize.Store(entryBytes)
+	ckv.TxnCommitBatchSize.Store(2 * kv.MaxBatch) // any batch, with its prefixes
 	config.UpdateGlobal(func(c *config.Config) {
 		c.TiKVClient.AsyncCommit.KeysLimit = 4096
 		c.TiKVClient.AsyncCommit.TotalKeySizeLimit = 256 << 10
@@ -105,9 +107,12 @@ func (h *hasty) SendRequest(
 	ctx context.Context, addr string, req *tikvrpc.Request, timeout time.Duration,
 ) (*tikvrpc.Response, error) {
 	switch req.Type {
-	case tikvrpc.CmdGet, tikvrpc.CmdBatchGet, tikvrpc.CmdScan, tikvrpc.CmdPrewrite, tikvrpc.CmdCommit,
-		tikvrpc.CmdCheckTxnStatus, tikvrpc.CmdCheckSecondaryLocks:
+	case tikvrpc.CmdGet, tikvrpc.CmdBatchGet, tikvrpc.CmdScan, tikvrpc.CmdCheckTxnStatus, tikvrpc.CmdCheckSecondaryLocks:
 		timeout = min(timeout, h.timeout)
+	case tikvrpc.CmdPrewrite:
+		timeout = min(timeout, h.timeout+extra(len(req.Prewrite().Mutations)))
+	case tikvrpc.CmdCommit:
+		timeout = min(timeout, h.timeout+extra(len(req.Commit().Keys)))
 	}
 	return h.Client.SendRequest(ctx, addr, req, timeout)
 }

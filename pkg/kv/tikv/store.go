@@ -158,7 +158,7 @@ func (s *Store) try(ctx context.Context, read func(ctx context.Context) error) e
 	ctx, cancel := within(ctx, s.cfg.CallTimeout, errPatience)
 	defer cancel()
 	for wait := firstWait; ; wait = min(2*wait, lastWait) {
-		err := s.attempt(ctx, read)
+		err := attempt(ctx, s.cfg.AttemptTimeout, read)
 		if err == nil || tooOld(err) {
 			return expired(err)
 		}
@@ -168,8 +168,8 @@ func (s *Store) try(ctx context.Context, read func(ctx context.Context) error) e
 	}
 }
 
-func (s *Store) attempt(ctx context.Context, call func(ctx context.Context) error) error {
-	ctx, cancel := within(ctx, s.cfg.AttemptTimeout, errAttempt)
+func attempt(ctx context.Context, patience time.Duration, call func(ctx context.Context) error) error {
+	ctx, cancel := within(ctx, patience, errAttempt)
 	defer cancel()
 	err := call(ctx)
 	if err != nil && errors.Is(context.Cause(ctx), errAttempt) {
