@@ -104,7 +104,7 @@ func (n *node) greet(out io.Writer, r RunFile) {
 		fmt.Fprintln(out, "  Clients need tokens that are signed with one of auth.keys.")
 		flags += " --token TOKEN"
 	}
-	fmt.Fprintf(out, "\nTry, each in a terminal of its own:\n\n  %[1]s chat alice%[2]s\n  %[1]s chat bob%[2]s\n"+
+	fmt.Fprintf(out, "\nTry, each in a terminal of its own:\n\n  %[1]s chat alice bob%[2]s\n  %[1]s chat bob alice%[2]s\n"+
 		"  %[1]s send alice bob \"hello\"%[2]s\n  %[1]s pull bob --user-chain%[2]s\n\nStop with Ctrl-C.\n\n", self(), flags)
 }
 

@@ -14,8 +14,8 @@ func newRoot() *cobra.Command {
 		Use:   "catena",
 		Short: "an instant-messaging cluster, and its tools",
 		Example: "  catena dev                             # a server in this terminal, its data in ./.catena\n" +
-			"  catena chat alice                      # in a second terminal\n" +
-			"  catena chat bob                        # in a third\n" +
+			"  catena chat alice bob                  # in a second terminal\n" +
+			"  catena chat bob alice                  # in a third\n" +
 			"  catena send alice bob 'hello, bob'\n" +
 			"  catena pull bob --user-chain",
 		SilenceUsage:  true,
