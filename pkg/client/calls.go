@@ -40,13 +40,21 @@ func (c *Client) ask(ctx context.Context, frame *imv1.ClientFrame) (*imv1.Server
 	case a := <-answer:
 		return a.frame, a.err
 	case <-c.stopped:
-		return nil, c.stopError()
 	case <-ctx.Done():
-		if last := c.withdraw(k); last != nil {
-			return nil, fmt.Errorf("%w; the last answer was %w", ctx.Err(), last)
-		}
-		return nil, ctx.Err()
 	}
+	last := c.withdraw(k)
+	select {
+	case a := <-answer: // it came first, and the client counts on the caller to know it
+		return a.frame, a.err
+	default:
+	}
+	switch {
+	case ctx.Err() == nil:
+		return nil, c.stopError()
+	case last != nil:
+		return nil, fmt.Errorf("%w; the last answer was %w", ctx.Err(), last)
+	}
+	return nil, ctx.Err()
 }
 
 // withdraw forgets a call and returns its latest refusal.
