@@ -68,7 +68,8 @@ func (b *Bench) failover(ctx context.Context, c FailoverConfig, report *Failover
 	var all []*survivor
 	users := b.users(c.Users)
 	for i, u := range users {
-		all = append(all, &survivor{crisis: crisis, user: u, peer: users[(i+1)%len(users)], at: i, acked: map[uint64]bool{}, got: map[uint64]bool{}})
+		all = append(all, &survivor{crisis: crisis, user: u, peer: users[(i+1)%len(users)], at: i,
+			acked: map[uint64]bool{}, got: map[uint64]bool{}})
 	}
 	if err := b.live(ctx, all, c, report); err != nil {
 		return err

@@ -127,7 +127,8 @@ func (r *FanoutReport) finish(b *Bench) {
 func (r *FanoutReport) Print(w io.Writer) {
 	var t table
 	for _, f := range r.Sizes {
-		t.row(fmt.Sprintf("group of %d", f.Members), "%.0f messages/s, %.0f deliveries/s; delivered %v", f.Result.Rate, f.DeliveredRate, f.Result.Delivered)
+		t.row(fmt.Sprintf("group of %d", f.Members), "%.0f messages/s, %.0f deliveries/s; delivered %v",
+			f.Result.Rate, f.DeliveredRate, f.Result.Delivered)
 		t.row("", "acknowledged %v", f.Result.Acked)
 		t.row("", "%.2f s of processor time per million deliveries; ratio of deliveries %s to raw publish, %s to gws echo",
 			f.CPU, times(f.RatioToRaw), times(f.RatioToEcho))

@@ -64,7 +64,8 @@ func (r *PullReport) finish(b *Bench, raw float64, c PullConfig) {
 }
 
 func (p PullRate) String() string {
-	return fmt.Sprintf("%.0f entries/s, %.0f pages/s, %.1f MB/s; page %v; %.1f s of processor time per million", p.Entries, p.Pages, p.MB, p.Took, p.CPU)
+	return fmt.Sprintf("%.0f entries/s, %.0f pages/s, %.1f MB/s; page %v; %.1f s of processor time per million",
+		p.Entries, p.Pages, p.MB, p.Took, p.CPU)
 }
 
 // Print writes the report for people.

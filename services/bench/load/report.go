@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	imv1 "github.com/catena-im/catena/proto/im/v1"
 	"github.com/catena-im/catena/services/bench/latency"
 )
 
@@ -103,7 +102,7 @@ func (t *traffic) refusals() map[string]int {
 	defer t.mu.Unlock()
 	named := map[string]int{}
 	for code, n := range t.errors {
-		named[strings.TrimPrefix(imv1.ErrorCode(code).String(), "ERROR_CODE_")] = n
+		named[strings.TrimPrefix(code.String(), "ERROR_CODE_")] = n
 	}
 	return named
 }

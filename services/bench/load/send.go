@@ -79,7 +79,8 @@ func (b *Bench) Send(ctx context.Context, c SendConfig) (report *SendReport, err
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	report = &SendReport{Core: Core{Bench: "send"}, Users: c.Users, Peers: c.Peers, Members: c.Members, Share: c.Share, Body: b.Body, Bound: ms(c.P99)}
+	report = &SendReport{Core: Core{Bench: "send"}, Users: c.Users, Peers: c.Peers, Members: c.Members, Share: c.Share,
+		Body: b.Body, Bound: ms(c.P99)}
 	err = b.against(ctx, func(ctx context.Context) error { return b.send(ctx, c, report) })
 	return report, err
 }

@@ -108,7 +108,8 @@ func (r *SendReport) Print(w io.Writer) {
 		t.row("refusals", "%v", r.Refusals)
 	}
 	v := r.Verdict
-	t.row("chains pulled", "%d with %d entries, %d acknowledged messages looked for; %d pushes were missed and %d came twice", v.Users, v.Entries, v.Expected, v.Gaps, v.Duplicates)
+	t.row("chains pulled", "%d with %d entries, %d acknowledged messages looked for; %d pushes were missed and %d came twice",
+		v.Users, v.Entries, v.Expected, v.Gaps, v.Duplicates)
 	r.verdict(&t)
 	t.write(w)
 }

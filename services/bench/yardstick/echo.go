@@ -38,7 +38,7 @@ func roundTrip(ctx context.Context, url string, bytes int, d time.Duration) (lat
 	if err != nil {
 		return latency.Quantiles{}, err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	var took latency.Recorder
 	payload := make([]byte, bytes)
 	for start := time.Now(); time.Since(start) < d && ctx.Err() == nil; {
@@ -61,7 +61,7 @@ func echoRate(ctx context.Context, url string, bytes int, d time.Duration) (floa
 		if err != nil {
 			return 0, err
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		conns[i] = c
 	}
 	var back atomic.Int64

@@ -3,6 +3,7 @@ package yardstick
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -54,7 +55,7 @@ func measurePebble(t Task) (result PebbleResult, err error) {
 	if err != nil {
 		return result, err
 	}
-	defer db.Close()
+	defer func() { err = errors.Join(err, db.Close()) }()
 	for _, rate := range []*float64{&result.ColdScan, &result.Scan} {
 		if *rate, err = timed(t.Entries, func() (int, error) { return scan(db, nil, t.Entries) }); err != nil {
 			return result, err

@@ -1,0 +1,68 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/catena-im/catena/services/bench/pace"
+)
+
+// fill puts messages into the conversations of the readers, as fast as the server takes them.
+func (b *Bench) fill(ctx context.Context, users []string, messages int) error {
+	t := b.newTraffic(len(users))
+	return b.crowd(ctx, users, t, func(ctx context.Context, clients []*client) error {
+		t.address(clients, pullPeers)
+		n := 0
+		return t.flood(ctx, messages, len(clients), func() *lane {
+			n++
+			lanes := t.lanes[n%len(clients)]
+			return lanes[n/len(clients)%len(lanes)]
+		})
+	})
+}
+
+// fillList lets one user write to many.
+func (b *Bench) fillList(ctx context.Context, user []string, conversations int) error {
+	t := b.newTraffic(1)
+	return b.crowd(ctx, user, t, func(ctx context.Context, clients []*client) error {
+		n := 0
+		return t.flood(ctx, conversations, 1, func() *lane {
+			n++
+			return &lane{from: clients[0], to: fmt.Sprintf("%s-%d", clients[0].user, n)}
+		})
+	})
+}
+
+// flood sends messages with a window that suits so many senders, and returns when all are acknowledged. A refusal because
+// of the rate slows it down.
+func (t *traffic) flood(ctx context.Context, messages, senders int, choose func() *lane) error {
+	s := newStep(0, 0, time.Hour)
+	s.begin()
+	told := time.Now()
+	for sent := 0; sent < messages; {
+		if t.pending.Load() > int64(fillWindow*senders) || time.Since(s.start) < pace.Due(sent, fillRate*float64(senders)) {
+			if !pause(ctx, time.Millisecond) {
+				return context.Cause(ctx)
+			}
+			continue
+		}
+		if !t.send(s, choose(), time.Since(s.start)) {
+			return errors.New(s.failure())
+		}
+		sent++
+		if time.Since(told) > time.Second {
+			told = time.Now()
+			t.bench.say("%d of %d messages sent", sent, messages)
+		}
+	}
+	missing := t.drain(ctx)
+	if missing > 0 || s.refused.Load() > 0 {
+		return fmt.Errorf("%d messages were refused %v, and something is missing of %d", s.refused.Load(), t.refusals(), missing)
+	}
+	return context.Cause(ctx)
+}
+
+// fillRate is how many messages per second one connection sends: a server takes 500.
+const fillRate = 450
