@@ -1,3 +1,5 @@
+//go:build !darwin || cgo
+
 // Command tikvdev is a development TiKV: it serves the gRPC protocols of TiKV and of its placement driver (PD) on
 // client-go's mock store, with the data on disk, so that several processes on a machine without TiKV exercise the
 // production driver, pkg/kv/tikv, over the network, through kill -9 of either side. It is a tool for tests and

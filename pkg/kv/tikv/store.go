@@ -1,3 +1,5 @@
+//go:build !darwin || cgo
+
 // Package tikv is the driver of package kv for a cluster: TiKV, by client-go. A commit is one optimistic transaction
 // that reads the fence and replaces it, in one phase where its keys lie in one region. Nothing is concluded from the
 // error of a failed commit: the next try reads the fence, which tells whether the last one was applied, and a late
