@@ -28,6 +28,7 @@ func (r Runner) Publish(ctx context.Context, bytes int, sync bool, d time.Durati
 
 const (
 	publishWindow = 4096 // messages in flight
+	syncedWindow  = 256  // the same where each is synced: acknowledgements come in bursts of about as many
 	publishWarmUp = 300 * time.Millisecond
 	maxStore      = 32 << 30 // bytes that the stream may take
 	readyWithin   = 10 * time.Second
@@ -58,7 +59,11 @@ func publish(ctx context.Context, t Task) (result PublishResult, err error) {
 // flood publishes for the duration of the task and counts what was acknowledged in that time.
 func flood(ctx context.Context, nc *nats.Conn, t Task) (result PublishResult, err error) {
 	var failed atomic.Pointer[error]
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(publishWindow),
+	window, lookEvery := publishWindow, 64
+	if t.Sync {
+		window, lookEvery = syncedWindow, 1
+	}
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(window),
 		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, _ *nats.Msg, err error) { failed.Store(&err) }))
 	if err != nil {
 		return result, err
@@ -74,7 +79,7 @@ func flood(ctx context.Context, nc *nats.Conn, t Task) (result PublishResult, er
 			return result, fmt.Errorf("publish: %w", err)
 		}
 		acked++
-		if acked%64 != 0 {
+		if acked%lookEvery != 0 {
 			continue
 		}
 		switch now := time.Now(); {
