@@ -135,6 +135,9 @@ func DefaultConfig() Config {
 
 const defaultData = "./.catena"
 
+// nameLetters are what the name of a node is made of.
+const nameLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+
 // The roles.
 const (
 	roleEdge      = "edge"
@@ -158,6 +161,8 @@ func (c *Config) Validate() error {
 		return conf.Wrong("cell", c.Cell, "is not one token; use letters, digits, - and _")
 	case strings.ContainsAny(c.NATS.Inbox, "*> \t") || strings.HasSuffix(c.NATS.Inbox, "."):
 		return conf.Wrong("nats.inbox", c.NATS.Inbox, "is not the begin of a subject; write such as _INBOX_edge")
+	case c.Node == "" || len(c.Node) > 64 || strings.Trim(c.Node, nameLetters) != "":
+		return conf.Wrong("node", c.Node, "is not a name; use up to 64 letters, digits, - and _")
 	case c.Auth.Audience == "":
 		return conf.Wrong("auth.audience", c.Auth.Audience, "is empty; name one, such as %s", token.DefaultAudience)
 	case c.Stream.DuplicateWindow > c.Stream.MaxAge:

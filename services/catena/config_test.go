@@ -45,6 +45,7 @@ func TestConfigSaysWhatIsWrong(t *testing.T) {
 		"CATENA_LISTEN=7300":                     `listen: "7300" is not host:port`,
 		"CATENA_NATS_LISTEN=":                    `nats.listen: "" is not host:port`,
 		"CATENA_CELL=eu.west":                    `cell: "eu.west" is not one token`,
+		"CATENA_NODE=a b":                        `node: "a b" is not a name`,
 		"CATENA_DATA=":                           "data:",
 		"CATENA_STREAM_DUPLICATE_WINDOW=100h":    "is above stream.max_age",
 		"CATENA_PARTITIONS_CONV=0":               "give at least 1",
