@@ -13,14 +13,12 @@ import (
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
-// The close codes beyond those of RFC 6455.
+// The close codes: up to 1013 as registered for RFC 6455, from 4400 on Catena's own.
 const (
-	closeNormal          = 1000
 	closeGoingAway       = 1001
 	closeProtocolError   = 1002
 	closeNotUTF8         = 1007
 	closeTooLarge        = 1009
-	closeInternal        = 1011
 	closeTryAgain        = 1013
 	closeMalformed       = 4400
 	closeUnauthenticated = 4401
