@@ -1,4 +1,5 @@
-// Package im holds the nouns that everything in Catena speaks: ids, indexes, visibility and the limits of the wire. It decides nothing about storage or transport and imports the standard library only.
+// Package im holds the nouns that everything in Catena speaks: ids, indexes, visibility and the limits of the wire. It
+// decides nothing about storage or transport and imports the standard library only.
 package im
 
 import "slices"
