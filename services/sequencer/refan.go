@@ -34,8 +34,9 @@ type standing struct {
 }
 
 // Refan makes the fan-out of conversation partition from again, as far as the user partitions have not applied it: what
-// a lost user stream held is taken from the chains. It returns how many entries it sent. No worker may run meanwhile: an
-// entry that overtakes an older one would make the older one count as repeated.
+// a lost user stream held is taken from the chains. It returns how many entries lie behind the user partition that has
+// applied the least; each is sent to those partitions only that lack it, perhaps to none. No worker may run meanwhile:
+// an entry that overtakes an older one would make the older one count as repeated.
 func (s *Sequencer) Refan(ctx context.Context, from bus.Partition) (int, error) {
 	var progress []position // by user partition
 	var missing []standing
