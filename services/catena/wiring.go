@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"net"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/catena-im/catena/pkg/bus"
@@ -50,12 +52,16 @@ type storage interface {
 	Maintain(ctx context.Context, leads func() bool) error
 }
 
+// sayAfter is how long a start may take until the log says what it waits for.
+const sayAfter = 5 * time.Second
+
 // newNode opens everything that can be refused for a reason that a person has to mend: folders, ports, keys, counts.
 func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err error) {
 	n := &node{
 		cfg: cfg, log: log, reg: prometheus.NewRegistry(), pulls: gate{first: make(chan struct{})},
 		layout: chain.Layout{ConvPartitions: cfg.Partitions.Conv, UserPartitions: cfg.Partitions.User},
 	}
+	n.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
 		if err != nil {
 			n.close()
@@ -156,7 +162,10 @@ func (n *node) work(ctx context.Context) error {
 		if closeErr := n.store.Close(); closeErr != nil {
 			n.log.Warn("store not closed cleanly; it is recovered from the streams", "err", closeErr)
 		}
-		if n.store = nil; ctx.Err() != nil || err != nil {
+		switch n.store = nil; {
+		case ctx.Err() != nil && errors.Is(err, context.Canceled):
+			return nil // told to stop while the roles were being made
+		case ctx.Err() != nil || err != nil:
 			return err
 		}
 		n.log.Error("the store failed and is opened again; see that the disk has room", "folder", n.cfg.Data)
@@ -211,15 +220,25 @@ func (n *node) history(ctx context.Context, store storage, caughtUp *census) err
 	if err != nil {
 		return err
 	}
-	if n.cfg.Store.Driver == driverPebble {
-		select {
-		case <-caughtUp.all:
-		case <-ctx.Done():
-			return nil
-		}
+	if n.cfg.Store.Driver == driverPebble && !n.await(ctx, caughtUp) {
+		return nil
 	}
 	defer n.pulls.close()
 	return pulls.Run(ctx)
+}
+
+// await waits until every partition has caught up, and says now and then which have not; false: ctx has ended.
+func (n *node) await(ctx context.Context, caughtUp *census) bool {
+	for {
+		select {
+		case <-caughtUp.all:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-time.After(sayAfter):
+			n.log.Warn("clients wait until all partitions have caught up with their streams", "missing", caughtUp.waiting())
+		}
+	}
 }
 
 // sequencer is the owner of the partitions, with their steps.
