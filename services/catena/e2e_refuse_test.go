@@ -115,6 +115,7 @@ func TestBadRequestsAreRefusedAndStoreNothing(t *testing.T) {
 
 // TestBadTokensAreRefused tries to connect with every wrong token.
 func TestBadTokensAreRefused(t *testing.T) {
+	t.Parallel()
 	s := launch(t, anywhere(t))
 	key, err := LoadKey(s.data)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -215,12 +216,17 @@ func (c *process) exit() int {
 	return c.cmd.ProcessState.ExitCode()
 }
 
-// again starts the server of a killed process again, at the same folder and, so that clients find it, address.
+// sameAddress are the arguments that start the server again where its clients look for it.
+func (c *process) sameAddress() []string {
+	return append(slices.Clone(c.args), "--listen", strings.TrimSuffix(strings.TrimPrefix(c.url, "ws://"), "/ws"))
+}
+
+// again starts the server of a killed process again, at the same folder and address.
 func (c *process) again() *process {
 	c.t.Helper()
 	<-c.gone
-	address := strings.TrimSuffix(strings.TrimPrefix(c.url, "ws://"), "/ws")
-	n := execute(c.t, c.data, append(c.args, "--listen", address))
+	n := execute(c.t, c.data, c.sameAddress())
+	n.url = c.url
 	n.awaitReady()
 	return n
 }

@@ -139,6 +139,7 @@ func TestCleanStopLeavesNothingBehind(t *testing.T) {
 
 // TestSignalsEndTheProcess tells a server to stop: when it serves, while it starts, and twice.
 func TestSignalsEndTheProcess(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		c := spawn(t, t.TempDir())
 		c.signal(sig)
