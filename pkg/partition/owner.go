@@ -40,7 +40,8 @@ type Deps struct {
 	FenceKey func(bus.Partition) []byte
 	Open     func(ctx context.Context, p bus.Partition) (Stream, error)
 	Start    func(ctx context.Context, p bus.Partition, epoch uint64) (Processor, error)
-	// CaughtUp is told at each take-over when the store holds everything that the stream held then; may be nil.
+	// CaughtUp is told at each take-over when the store holds everything that the stream held then, and also when the
+	// partition stands still, since there is nothing to wait for; may be nil.
 	CaughtUp func(p bus.Partition)
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer // nil: none
@@ -259,6 +260,9 @@ func (o *Owner) tenure(ctx context.Context, p bus.Partition) {
 			return
 		case errors.As(err, &broken):
 			log.Error("partition stands still", "err", err)
+			if o.deps.CaughtUp != nil {
+				o.deps.CaughtUp(p)
+			}
 			sleep(ctx, still)
 			continue
 		case time.Since(began) > still:

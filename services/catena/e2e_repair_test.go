@@ -7,6 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/catena-im/catena/pkg/bus"
+	"github.com/catena-im/catena/pkg/chain"
+	"github.com/catena-im/catena/pkg/im"
 )
 
 // The streams of a data folder are gone, the store is there: the partitions stand still instead of giving sequences
@@ -55,5 +59,42 @@ func TestRepairGoesOnWithoutTheStreams(t *testing.T) {
 	alice, _ = login(t, s.site, "alice", "phone", "catena.v1")
 	if again := alice.sent(say("bob", "m3", "hello")); !again.GetDuplicate() || again.GetConversationIndex() != 4 {
 		t.Errorf("a re-send after the repair: got %v, want the first answer", again)
+	}
+}
+
+// One stream is gone. Its partition stands still, and the others serve.
+func TestOneLostStreamDoesNotKeepTheOthersFromServing(t *testing.T) {
+	cfg := anywhere(t)
+	s := launch(t, cfg)
+	alice, _ := login(t, s.site, "alice", "phone", "catena.v1")
+	sent := alice.sent(say("bob", "m1", "hello"))
+	alice.push(1)
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	layout := chain.Layout{ConvPartitions: cfg.Partitions.Conv, UserPartitions: cfg.Partitions.User}
+	lost := layout.Conversation(im.ConversationID(sent.GetConversationId()))
+	other := ""
+	for i := 0; other == ""; i++ {
+		peer := fmt.Sprint("peer", i)
+		if layout.Conversation(im.Single("alice", im.UserID(peer))) != lost {
+			other = peer
+		}
+	}
+	dir := filepath.Join(cfg.Data, "nats", "jetstream", "$G", "streams", bus.Partition{Kind: bus.Conv, Number: lost}.Stream())
+	if _, err := os.Stat(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	s = launch(t, cfg)
+	alice, _ = login(t, s.site, "alice", "phone", "catena.v1")
+	alice.sent(say(other, "m2", "hello"))
+	if got := alice.conversation(sent.GetConversationId()); len(got) != 1 {
+		t.Errorf("the conversation of the lost stream: got %d messages, want 1", len(got))
+	}
+	if !strings.Contains(s.log.String(), "partition stands still") {
+		t.Error("the log does not tell")
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/catena-im/catena/pkg/bus"
@@ -32,6 +33,18 @@ func (c *census) mark(p bus.Partition) {
 	if delete(c.missing, p); len(c.missing) == 0 {
 		close(c.all)
 	}
+}
+
+// waiting names the partitions that are missing.
+func (c *census) waiting() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var names []string
+	for p := range c.missing {
+		names = append(names, p.String())
+	}
+	slices.Sort(names)
+	return names
 }
 
 // gate tells whether something is done now, and when it was for the first time.
