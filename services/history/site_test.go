@@ -99,7 +99,7 @@ func (s *site) enter(c im.ConversationID, sender im.UserID, what said, to ...im.
 			s.told(u, c, h.GetLastIndex())
 		}
 	}
-	if s.batch.Size() > kv.MaxBatch/2 {
+	if s.batch.Size() > kv.MaxBatch/2 || len(s.batch.Ops()) > kv.MaxOps/2 {
 		s.commit()
 	}
 	return h.GetLastIndex()
