@@ -123,10 +123,14 @@ func TestSlowReaderLosesPushesAndIsToldTheHead(t *testing.T) {
 			pushed = i
 			continue
 		}
-		if f.GetHead().GetUserIndex() != last || pushed >= last {
-			t.Fatalf("got %v after push %d, want head %d", f, pushed, last)
+		// Pushes may be dropped before the socket is full, when the flusher comes late; then there is a head for these too.
+		head := f.GetHead().GetUserIndex()
+		if head <= pushed || head > last {
+			t.Fatalf("got %v after %d, want a head beyond it, up to %d", f, pushed, last)
 		}
-		break
+		if pushed = head; head == last {
+			break
+		}
 	}
 	s.push(last+1, last+1, "again", "alice")
 	if f := p.next(); f.GetPush().GetEntry().GetUserIndex() != last+1 {
