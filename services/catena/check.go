@@ -20,6 +20,7 @@ import (
 	"github.com/catena-im/catena/pkg/im"
 	"github.com/catena-im/catena/services/bench/check"
 	"github.com/catena-im/catena/services/bench/check/child"
+	"github.com/catena-im/catena/services/bench/check/ensemble"
 	"github.com/catena-im/catena/services/bench/check/judge"
 	"github.com/catena-im/catena/services/edge/token"
 )
@@ -32,6 +33,7 @@ type checking struct {
 	cfg                      check.Config
 	faults                   string
 	spawn, json              bool
+	cluster, clusterTool     string
 	data                     string
 	keyFile, keyID, audience string
 	stdout, stderr           io.Writer
@@ -51,6 +53,7 @@ func newCheckCommand() *cobra.Command {
 			"server that others use; what it sends stays there.",
 		Example: "  catena check --spawn --duration 60s --faults all --json\n" +
 			"  catena check --data ./.catena --faults disconnect        # the server that runs on that folder\n" +
+			"  catena check --cluster ./.catena-cluster --duration 3m --faults all --rate 60\n" +
 			"  catena check --url wss://host/ws --token-key secret.txt --token-key-id main",
 		Args: between(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -64,6 +67,8 @@ func newCheckCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&c.spawn, "spawn", false, "check a server of its own: catena dev as a child process on a temporary folder")
 	f.StringVar(&c.cfg.URL, "url", os.Getenv(envURL), "server to check, ws://host:port/ws (or "+envURL+"); default: the one that runs on --data")
+	f.StringVar(&c.cluster, "cluster", "", "check the development cluster that runs in this folder, over all its edges; its processes are killed, frozen and stopped with --faults kill or all")
+	f.StringVar(&c.clusterTool, "cluster-tool", "", "command line of the tool that handles the cluster's processes; default: go run ./scripts/tools/cluster, in the repository's root")
 	f.StringVar(&c.data, "data", orElse(os.Getenv(envData), defaultData), "data folder of the development server, whose key signs the tokens (or "+envData+")")
 	f.StringVar(&c.keyFile, "token-key", "", "file with the HS256 secret that signs the tokens instead, as in auth.keys of the server")
 	f.StringVar(&c.keyID, "token-key-id", "", "the secret's id (kid) at the server")
@@ -75,7 +80,7 @@ func newCheckCommand() *cobra.Command {
 	f.IntVar(&c.cfg.Devices, "devices", 2, "devices of each user")
 	f.Float64Var(&c.cfg.Rate, "rate", 150, "messages per second, of all devices together")
 	f.Uint64Var(&c.cfg.Seed, "seed", 0, "what is decided by chance follows from it; 0 chooses one")
-	f.StringVar(&c.faults, "faults", string(check.FaultsNone), "what is done to server and clients: none|kill|disconnect|all; kill needs --spawn, and all leaves it out without")
+	f.StringVar(&c.faults, "faults", string(check.FaultsNone), "what is done to server and clients: none|kill|disconnect|all; kill needs --spawn or --cluster, and all leaves it out without")
 	f.BoolVar(&c.json, "json", false, "print the result as one JSON object")
 	return cmd
 }
@@ -84,11 +89,17 @@ func (c *checking) run(ctx context.Context) error {
 	if c.spawn && c.cfg.URL != "" {
 		return usageError{errors.New("--spawn starts a server of its own, and --url names another; give one of them")}
 	}
+	if c.cluster != "" && (c.spawn || c.cfg.URL != "") {
+		return usageError{errors.New("--cluster names a server that runs, and --spawn or --url another; give one of them")}
+	}
 	c.cfg.Faults = check.Faults(c.faults)
 	c.deps.Progress = c.progress
 	perform := c.checkRunning
-	if c.spawn {
+	switch {
+	case c.spawn:
 		perform = c.checkSpawned
+	case c.cluster != "":
+		perform = c.checkCluster
 	}
 	result, err := perform(ctx)
 	if c.terminal {
@@ -122,6 +133,7 @@ func (c *checking) print(result check.Result, err error) error {
 	}
 	if result.FaultsByKind == nil { // the run did not begin
 		result.FaultsByKind, result.Violations = map[string]int{}, []judge.Violation{}
+		result.Felt, result.Incidents = map[string]check.Felt{}, []check.Incident{}
 	}
 	if err := json.NewEncoder(c.stdout).Encode(result); err != nil {
 		return fmt.Errorf("print the result: %w", err)
@@ -156,7 +168,26 @@ func (c *checking) checkRunning(ctx context.Context) (check.Result, error) {
 	if err != nil {
 		return check.Result{}, err
 	}
-	c.cfg.Run = "check" + strconv.FormatInt(time.Now().UnixMilli(), 36) // its users are to be new ones
+	c.cfg.Run = newRun()
+	return c.check(ctx, key)
+}
+
+// newRun is a name that no other run against the same server has, so that its users are new ones.
+func newRun() string { return "check" + strconv.FormatInt(time.Now().UnixMilli(), 36) }
+
+// checkCluster checks a development cluster through all its edges and does harm to its processes.
+func (c *checking) checkCluster(ctx context.Context) (check.Result, error) {
+	e, err := ensemble.Open(ensemble.Config{Dir: c.cluster, Tool: strings.Fields(c.clusterTool)})
+	if err != nil {
+		return check.Result{}, err
+	}
+	urls := e.URLs()
+	c.cfg.URL, c.cfg.Also, c.cfg.Run = urls[0], urls[1:], newRun()
+	c.deps.Harms, c.deps.Sound = e.Harms(), e.Sound
+	key, err := AuthKey{ID: ensemble.TokenKeyID, Algorithm: token.HS256, File: e.TokenKey()}.load()
+	if err != nil {
+		return check.Result{}, err
+	}
 	return c.check(ctx, key)
 }
 

@@ -32,8 +32,12 @@ type run struct {
 	watch   []*watcher // one for each user
 	started time.Time
 
-	mu    sync.Mutex // guards the field below
-	doing string
+	edges   edges
+	talking span // of the load
+
+	mu      sync.Mutex // guards the fields below
+	doing   string
+	harming string // the harm that is being done
 }
 
 // New makes a run against a server that is ready.
@@ -43,6 +47,9 @@ func New(c Config, d Deps) (*Check, error) {
 		return nil, fmt.Errorf("check config: %w", err)
 	}
 	r := &run{Config: c, deps: d, world: newWorld(c), journal: newJournal()}
+	if err := r.edges.fill(append([]string{c.URL}, c.Also...)); err != nil {
+		return nil, fmt.Errorf("check config: %w", err)
+	}
 	for i, user := range r.world.users {
 		for n := range c.Devices {
 			name := fmt.Sprintf("d%d", n+1)
@@ -69,6 +76,7 @@ const (
 	churnStream
 	chaosStream
 	killStream
+	harmStream
 )
 
 func stream(kind, n int) uint64 { return uint64(kind)<<32 | uint64(n) }
@@ -154,6 +162,9 @@ func (r *run) perform(ctx context.Context) (*judge.Record, error) {
 	if err := r.load(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.sound(ctx); err != nil {
+		r.journal.trouble("after the load: " + err.Error())
+	}
 	if err := r.settle(ctx); err != nil {
 		r.journal.trouble("the server did not come to rest: " + err.Error())
 	}
@@ -206,6 +217,8 @@ func (r *run) ready(ctx context.Context) error {
 func (r *run) load(ctx context.Context) error {
 	load, end := context.WithTimeout(ctx, r.Duration)
 	defer end()
+	r.talking.begin = time.Now()
+	r.talking.end = r.talking.begin.Add(r.Duration)
 	var parts sync.WaitGroup
 	for i, d := range r.devices {
 		parts.Go(func() { d.talk(load, r.rng(talkStream, i)) })
@@ -220,7 +233,14 @@ func (r *run) load(ctx context.Context) error {
 			parts.Go(func() { w.disturb(ctx, load) })
 		}
 	}
-	var err error
+	var err, harmed error
+	if r.harms(&r.deps) {
+		parts.Go(func() {
+			if harmed = r.harm(ctx, load, r.rng(harmStream, 0)); harmed != nil {
+				end()
+			}
+		})
+	}
 	if r.kills(&r.deps) {
 		parts.Go(func() {
 			if err = r.kill(ctx, load, r.rng(killStream, 0)); err != nil {
@@ -229,5 +249,5 @@ func (r *run) load(ctx context.Context) error {
 		})
 	}
 	parts.Wait()
-	return errors.Join(err, ctx.Err())
+	return errors.Join(err, harmed, ctx.Err())
 }

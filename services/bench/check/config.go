@@ -15,7 +15,7 @@ type Faults string
 // The kinds of faults.
 const (
 	FaultsNone       Faults = "none"
-	FaultsKill       Faults = "kill"       // the server is killed and started again
+	FaultsKill       Faults = "kill"       // the server is killed and started again, or its processes are harmed
 	FaultsDisconnect Faults = "disconnect" // sockets are cut, readers stall, devices restart, messages are sent again on purpose
 	FaultsAll        Faults = "all"        // both, as far as the server can be killed
 )
@@ -23,6 +23,7 @@ const (
 // Config says how large a run is. Zero stands for the default.
 type Config struct {
 	URL      string        // of the server: ws://host:port/ws
+	Also     []string      // URLs of further edges; every connect goes to the next one, as behind a load balancer
 	Duration time.Duration // of the load; 0: 60 s
 	Settle   time.Duration // how long the server may take to come to rest after the load; 0: 60 s
 	Users    int           // 0: 20; at least 3
@@ -41,6 +42,10 @@ type Deps struct {
 	// Crash kills the server without warning, starts it again at the same URL and returns when it is ready; nil when
 	// that cannot be done.
 	Crash func(ctx context.Context) error
+	// Harms are the faults of the server's processes that are injected besides, one at a time; may be empty.
+	Harms []Harm
+	// Sound reports a process that does not run as it should; asked between harms; may be nil.
+	Sound func(ctx context.Context) error
 	// Died brings the reason when the server ends by itself; may be nil.
 	Died <-chan error
 	// Progress gets the state of the run once a second, from one goroutine; may be nil.
@@ -87,7 +92,7 @@ func (c *Config) validate(d *Deps) error {
 		return fmt.Errorf("Groups, Devices and Rate must not be negative")
 	case len(c.Run) > maxRunName:
 		return fmt.Errorf("Run has %d bytes; give at most %d", len(c.Run), maxRunName)
-	case c.Faults == FaultsKill && d.Crash == nil:
+	case c.Faults == FaultsKill && d.Crash == nil && len(d.Harms) == 0:
 		return fmt.Errorf("Faults is %q and the server cannot be killed from here; spawn one", c.Faults)
 	}
 	switch c.Faults {
@@ -112,6 +117,11 @@ func (c *Config) every(d time.Duration) time.Duration {
 // kills reports whether the server is killed during the run.
 func (c *Config) kills(d *Deps) bool {
 	return d.Crash != nil && (c.Faults == FaultsKill || c.Faults == FaultsAll)
+}
+
+// harms reports whether processes of the server are harmed during the run.
+func (c *Config) harms(d *Deps) bool {
+	return len(d.Harms) > 0 && (c.Faults == FaultsKill || c.Faults == FaultsAll)
 }
 
 // disturbs reports whether clients misbehave during the run.

@@ -48,7 +48,7 @@ const (
 )
 
 func newDevice(r *run, user, name string, json bool, s *speech) *device {
-	return &device{run: r, user: user, name: name, json: json, speech: s, store: client.NewMemoryStore(),
+	return &device{run: r, user: user, name: name, json: json, speech: s, store: client.NewMemoryStore(), socket: socket{edges: &r.edges},
 		restarts: make(chan struct{}, 1), heads: map[string]uint64{}, known: map[string]readPosition{}}
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -27,6 +28,8 @@ type journal struct {
 	sightings map[judge.Sighting]bool
 	delivered int
 	faults    map[string]int
+	incidents []Incident
+	waiting   int // the sends before this one are answered; see answeredUpTo
 	troubles  []string
 }
 
@@ -38,6 +41,7 @@ type sent struct {
 	*judge.Send
 	frame *imv1.Send
 	void  bool // never left the device
+	times span // queued, and first answered or refused
 }
 
 func newJournal() *journal {
@@ -55,7 +59,7 @@ type author struct {
 
 // queue records a message before it leaves.
 func (j *journal) queue(by author, u utterance) *sent {
-	s := &sent{frame: u.frame, Send: &judge.Send{User: by.user, Device: by.device, Outbox: by.outbox, Conversation: u.conversation,
+	s := &sent{frame: u.frame, times: span{begin: time.Now()}, Send: &judge.Send{User: by.user, Device: by.device, Outbox: by.outbox, Conversation: u.conversation,
 		ClientMessageID: u.frame.GetClientMessageId(), Contents: []judge.Content{content(u.frame)}}}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -98,6 +102,7 @@ func (j *journal) answered(s *sent, content int, late bool, answer *imv1.Sent) {
 	defer j.mu.Unlock()
 	if len(s.Answers) == 0 {
 		j.acked = append(j.acked, s)
+		s.times.end = time.Now()
 	}
 	s.Answers = append(s.Answers, a)
 	if !s.Outbox && !late {
@@ -205,6 +210,41 @@ func (j *journal) fault(kind string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.faults[kind]++
+}
+
+// incident records a harm that was done.
+func (j *journal) incident(in Incident) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.incidents = append(j.incidents, in)
+}
+
+// answeredUpTo reports whether every message that an outbox held at t was answered.
+func (j *journal) answeredUpTo(t time.Time) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for ; j.waiting < len(j.sends); j.waiting++ {
+		s := j.sends[j.waiting]
+		if s.times.begin.After(t) {
+			return true
+		}
+		if s.Outbox && !s.void && len(s.Answers) == 0 && s.Refusal == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// asked is when the messages of outboxes were queued and acknowledged.
+func (j *journal) asked() (all []asked) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, s := range j.sends {
+		if s.Outbox && !s.void {
+			all = append(all, asked(s.times))
+		}
+	}
+	return all
 }
 
 // trouble records what keeps the run from being judged as it should.

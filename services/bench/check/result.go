@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/catena-im/catena/services/bench/check/judge"
@@ -24,14 +25,21 @@ type Result struct {
 	Faults       int               `json:"faults"` // injected
 	FaultsByKind map[string]int    `json:"faults_by_kind"`
 	Seconds      float64           `json:"seconds"`
-	Violations   []judge.Violation `json:"violations"` // the first of each kind
-	Troubles     []string          `json:"troubles"`   // what kept the run from being checked as it should
+	LongestStall Stall             `json:"longest_stall"`
+	Felt         map[string]Felt   `json:"felt_by_kind"` // of the harms of the server's processes
+	Incidents    []Incident        `json:"incidents"`    // these harms, one by one
+	Violations   []judge.Violation `json:"violations"`   // the first of each kind
+	Troubles     []string          `json:"troubles"`     // what kept the run from being checked as it should
 }
 
 func (r *run) result(v judge.Verdict) Result {
+	messages := r.journal.asked()
 	r.journal.mu.Lock()
 	defer r.journal.mu.Unlock()
+	incidents := append([]Incident{}, r.journal.incidents...)
+	stall := feel(r.started, r.talking, messages, incidents)
 	res := Result{
+		LongestStall: stall, Felt: byKind(incidents), Incidents: incidents,
 		Run: r.Run, Seed: r.Seed, Sent: v.Sent, Acked: v.Acked, Refused: v.Refused, Delivered: v.Delivered, Counts: v.Counts,
 		FaultsByKind: maps.Clone(r.journal.faults), Seconds: time.Since(r.started).Seconds(),
 		Violations: append([]judge.Violation{}, v.Violations...), Troubles: append([]string{}, r.journal.troubles...),
@@ -60,6 +68,7 @@ func (r Result) Print(w io.Writer) {
 		fmt.Fprintf(w, "  %s %d", kind, r.FaultsByKind[kind])
 	}
 	fmt.Fprintln(w)
+	r.printStalls(w)
 	for _, kind := range judge.Kinds() {
 		fmt.Fprintf(w, "  %-16s %d\n", kind, *r.Counts.Of(kind))
 	}
@@ -73,6 +82,16 @@ func (r Result) Print(w io.Writer) {
 		fmt.Fprintln(w, "trouble:", t)
 	}
 	fmt.Fprintln(w, r.verdict())
+}
+
+// printStalls writes what clients felt of the harms.
+func (r Result) printStalls(w io.Writer) {
+	s := r.LongestStall
+	fmt.Fprintf(w, "longest stall: %.2f s without an acknowledgement, at %.0f s, %s\n", s.Seconds, s.At, orDefault(strings.TrimSpace(s.Fault+" "+s.Victim), "no process was harmed"))
+	for _, kind := range slices.Sorted(maps.Keys(r.Felt)) {
+		f := r.Felt[kind]
+		fmt.Fprintf(w, "  %-18s %3d times, stall %.2f s, slowest answer %.2f s\n", kind, f.Times, f.Stall, f.Slowest)
+	}
 }
 
 func (r Result) verdict() string {
@@ -118,6 +137,9 @@ func (r *run) status() Status {
 	s := Status{Elapsed: time.Since(r.started), Pending: int(r.pending())}
 	r.mu.Lock()
 	s.Phase = r.doing
+	if r.harming != "" {
+		s.Phase += " through " + r.harming
+	}
 	r.mu.Unlock()
 	r.journal.mu.Lock()
 	defer r.journal.mu.Unlock()

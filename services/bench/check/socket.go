@@ -10,12 +10,17 @@ import (
 
 // socket is the network of one device: it dials, and it can do to the open connection what networks do.
 type socket struct {
+	edges *edges // where to dial; nil: where the client wants to
+
 	mu   sync.Mutex // guards the fields below
 	conn *brittle   // the newest; nil before the first
 }
 
 // dial is a client.Config.Dial.
 func (s *socket) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if s.edges != nil {
+		addr = s.edges.addr(addr)
+	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err

@@ -64,5 +64,5 @@ func (r *run) visit(ctx context.Context, v visitor, use func(context.Context, *w
 	if err != nil {
 		return err
 	}
-	return wire.Visit(ctx, wire.Config{URL: r.URL, Token: token, Device: v.device, Heard: v.heard}, use)
+	return wire.Visit(ctx, wire.Config{URL: r.edges.url(), Token: token, Device: v.device, Heard: v.heard}, use)
 }
