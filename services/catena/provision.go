@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -62,12 +63,12 @@ func provisionStreams(ctx context.Context, cfg Config, out io.Writer, log *slog.
 	})
 }
 
-func provisionStore(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error {
+func provisionStore(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) (err error) {
 	s, err := connectTiKV(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer func() { err = errors.Join(err, s.Close()) }()
 	borders := chain.Layout{ConvPartitions: cfg.Partitions.Conv, UserPartitions: cfg.Partitions.User}.Borders()
 	if err := s.Split(ctx, borders); err != nil {
 		return fmt.Errorf("split the key space at the borders of the partitions: %w", err)

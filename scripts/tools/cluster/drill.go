@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -36,7 +35,7 @@ func drill(ctx context.Context, o options, out io.Writer) (err error) {
 
 // exercise lets the checker talk through the first edge while a sequencer is lost.
 func (c *cluster) exercise(ctx context.Context, duration time.Duration) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(c.dir, "bin", "catena"), "check", "--url", c.wsURL(c.kind("edge")[0]),
+	cmd := exec.CommandContext(ctx, c.bin("catena"), "check", "--url", c.wsURL(c.kind("edge")[0]),
 		"--token-key", c.secretFile(), "--token-key-id", "dev", "--faults", "disconnect", "--duration", duration.String())
 	cmd.Env, cmd.Stdout, cmd.Stderr = environment(), c.out, c.out
 	if err := cmd.Start(); err != nil {

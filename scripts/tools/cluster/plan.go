@@ -142,7 +142,6 @@ func (c *cluster) add(kind string, phase, n int) {
 // command fills in how a process is run and how it shows that it is ready.
 func (c *cluster) command(p *process) {
 	at := func(use string) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Ports[use])) }
-	bin := func(name string) string { return filepath.Join(c.dir, "bin", name) }
 	data := c.data(p)
 	switch p.Kind {
 	case "nats":
@@ -150,14 +149,14 @@ func (c *cluster) command(p *process) {
 		p.env = c.natsPasswords()
 		p.ready = answers("http://" + at("monitor") + "/healthz")
 	case "pd":
-		p.args = []string{bin("tikvdev"), "--role", "pd", "--data", data, "--pd", at("client")}
+		p.args = []string{c.bin("tikvdev"), "--role", "pd", "--data", data, "--pd", at("client")}
 		p.ready = says(p.Log, "ready role=pd")
 	case "tikv":
 		pd := net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Base+offsets["pd"]["client"]))
-		p.args = []string{bin("tikvdev"), "--role", "store", "--data", data, "--pd", pd, "--store", at("client")}
+		p.args = []string{c.bin("tikvdev"), "--role", "store", "--data", data, "--pd", pd, "--store", at("client")}
 		p.ready = says(p.Log, "ready role=store")
 	default:
-		p.args = []string{bin("catena"), "serve", "--config", c.conf(p.Name + ".yaml")}
+		p.args = []string{c.bin("catena"), "serve", "--config", c.conf(p.Name + ".yaml")}
 		p.ready = answers("http://" + at("admin") + "/readyz")
 	}
 }
@@ -169,6 +168,8 @@ func (c *cluster) data(p *process) string {
 	}
 	return filepath.Join(c.dir, "data", p.Name)
 }
+
+func (c *cluster) bin(name string) string { return filepath.Join(c.dir, "bin", name) }
 
 func (c *cluster) conf(name string) string { return filepath.Join(c.dir, "conf", name) }
 

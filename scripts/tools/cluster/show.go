@@ -10,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -58,7 +57,7 @@ func (p *process) state(ctx context.Context) string {
 
 // greet says where the cluster is and what to try.
 func (c *cluster) greet(ctx context.Context) error {
-	catena := filepath.Join(c.dir, "bin", "catena")
+	catena := c.bin("catena")
 	fmt.Fprintf(c.out, "\nThe cluster is ready.\n\n")
 	for _, p := range c.kind("edge") {
 		fmt.Fprintf(c.out, "  %-10s %s\n", p.Name, c.wsURL(p))

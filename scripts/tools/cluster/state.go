@@ -24,11 +24,13 @@ type described struct {
 	NATS      string     `json:"nats_url"`  // for the nats command
 	PDs       string     `json:"pd"`        // of the TiKV
 	Token     string     `json:"token_key"` // file with the secret of the key "dev"
+	Tool      string     `json:"tool"`      // this program, as it was then
 	Processes []*process `json:"processes"`
 }
 
 func (c *cluster) save() error {
-	d := described{wanted: c.wanted, Made: time.Now().UTC(), NATS: c.natsURL("operator"), PDs: c.pds(), Token: c.secretFile(), Processes: c.processes}
+	d := described{wanted: c.wanted, Made: time.Now().UTC(), NATS: c.natsURL("operator"), PDs: c.pds(), Token: c.secretFile(),
+		Tool: c.bin("cluster"), Processes: c.processes}
 	for _, p := range c.kind("edge") {
 		d.URLs = append(d.URLs, c.wsURL(p))
 	}

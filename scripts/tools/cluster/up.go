@@ -106,7 +106,8 @@ func (c *cluster) build(ctx context.Context) error {
 		return fmt.Errorf("%w; `go tool task cluster` installs it", err)
 	}
 	fmt.Fprintln(c.out, "building catena and tikvdev")
-	return c.execute(ctx, c.root, "go", "build", "-o", filepath.Join(c.dir, "bin")+string(filepath.Separator), "./services/catena", "./services/tikvdev")
+	return c.execute(ctx, c.root, "go", "build", "-o", filepath.Join(c.dir, "bin")+string(filepath.Separator),
+		"./services/catena", "./services/tikvdev", "./scripts/tools/cluster")
 }
 
 // execute runs a command that says nothing unless it fails.
@@ -124,7 +125,7 @@ func (c *cluster) bringUp(ctx context.Context) error {
 	for phase := range phases {
 		if phase == phaseWorkers {
 			fmt.Fprintln(c.out, "provisioning")
-			if err := c.execute(ctx, c.dir, filepath.Join(c.dir, "bin", "catena"), "provision", "--config", c.conf("provisioner.yaml")); err != nil {
+			if err := c.execute(ctx, c.dir, c.bin("catena"), "provision", "--config", c.conf("provisioner.yaml")); err != nil {
 				return err
 			}
 		}
