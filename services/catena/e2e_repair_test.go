@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -40,6 +41,11 @@ func TestRepairGoesOnWithoutTheStreams(t *testing.T) {
 	if out, err := repaired(false); err == nil || !strings.Contains(out, "stands still: it was created at") {
 		t.Fatalf("repair without --accept-loss: %v\n%s", err, out)
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	broken := &tripwire{word: "made again", trip: cancel}
+	if err := repair(ctx, cfg, true, broken, slog.New(slog.DiscardHandler)); err == nil {
+		t.Fatalf("a repair that was broken off reports success:\n%s", broken.String())
+	}
 	if out, err := repaired(true); err != nil || !strings.Contains(out, "starts anew at") {
 		t.Fatalf("repair: %v\n%s", err, out)
 	}
@@ -60,6 +66,20 @@ func TestRepairGoesOnWithoutTheStreams(t *testing.T) {
 	if again := alice.sent(say("bob", "m3", "hello")); !again.GetDuplicate() || again.GetConversationIndex() != 4 {
 		t.Errorf("a re-send after the repair: got %v, want the first answer", again)
 	}
+}
+
+// tripwire is an output that calls trip when word is written.
+type tripwire struct {
+	strings.Builder
+	word string
+	trip func()
+}
+
+func (w *tripwire) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), w.word) {
+		w.trip()
+	}
+	return w.Builder.Write(p)
 }
 
 // One stream is gone. Its partition stands still, and the others serve.

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -48,9 +51,11 @@ func repair(ctx context.Context, cfg Config, accept bool, out io.Writer, log *sl
 	}
 	defer n.close()
 	r := &repairer{n, out}
-	if err := r.alone(ctx); err != nil {
+	ctx, release, err := r.alone(ctx)
+	if err != nil {
 		return err
 	}
+	defer release()
 	broken, err := r.assess(ctx)
 	if err != nil || len(broken) == 0 {
 		return err
@@ -58,34 +63,98 @@ func repair(ctx context.Context, cfg Config, accept bool, out io.Writer, log *sl
 	if !accept {
 		return errBroken
 	}
-	for p, applied := range broken {
-		if err := r.reincarnate(ctx, p, applied); err != nil {
+	return r.goOn(ctx, broken)
+}
+
+// goOn gives the broken partitions streams that continue their checkpoints. The checkpoints are written last: whatever
+// breaks a repair off, the partitions it has not finished still stand, and it can be run again.
+func (r *repairer) goOn(ctx context.Context, broken map[bus.Partition]uint64) error {
+	parts := slices.SortedFunc(maps.Keys(broken), func(a, b bus.Partition) int { return strings.Compare(a.String(), b.String()) })
+	for _, p := range parts {
+		if err := r.bus.Rebuild(ctx, p, r.cfg.busLayout(), broken[p]+1); err != nil {
 			return fmt.Errorf("repair %s: %w", p, err)
 		}
 	}
-	return r.refan(ctx)
+	if err := r.refan(ctx); err != nil {
+		return err
+	}
+	for _, p := range parts {
+		if err := r.reincarnate(ctx, p); err != nil {
+			return fmt.Errorf("repair %s: %w", p, err)
+		}
+		fmt.Fprintf(r.out, "%s  starts anew at %d\n", p, broken[p]+1)
+	}
+	fmt.Fprintln(r.out, "done; start the sequencers")
+	return nil
 }
 
-// alone refuses to work beside a sequencer. On one machine the folder's lock has seen to it; a lease that a killed one
-// left behind says nothing then.
-func (r *repairer) alone(ctx context.Context) error {
+// alone keeps the sequencers out, until release: it holds the leases of all partitions. On one machine the folder's lock
+// does that. The context ends when a lease is lost.
+func (r *repairer) alone(ctx context.Context) (_ context.Context, release func(), err error) {
 	if r.server != nil {
-		return nil
+		return ctx, func() {}, nil
 	}
 	leases, err := r.bus.Leases(ctx)
 	if err != nil {
-		return err
+		return ctx, nil, err
 	}
-	list, err := leases.List(ctx)
-	if err != nil {
-		return err
+	h := &holding{leases: leases}
+	for _, p := range sequencer.Partitions(r.layout) {
+		lease, err := leases.Acquire(ctx, p.String(), []byte(`{"worker":"repair"}`), holdTTL)
+		if err != nil {
+			h.release()
+			return ctx, nil, fmt.Errorf("%w; a sequencer is running, or was until a moment ago: stop all of them, wait 15 s and run again", err)
+		}
+		h.held = append(h.held, lease)
 	}
-	for _, l := range list {
-		if name, ok := strings.CutPrefix(l.Key, partition.HeartbeatPrefix); ok {
-			return fmt.Errorf("sequencer %s is running, or was until a moment ago; stop all sequencers, wait 15 s and run again", name)
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() { // joined by release
+		defer close(done)
+		cancel(h.renew(ctx))
+	}()
+	return ctx, func() {
+		cancel(nil)
+		<-done
+		h.release()
+	}, nil
+}
+
+// holdTTL is how long the leases of a repair outlive it when it is killed.
+const holdTTL = 20 * time.Second
+
+// holding is the leases of a repair.
+type holding struct {
+	leases *bus.Leases
+	held   []bus.Lease
+}
+
+// renew keeps the leases until ctx ends; its error says that they are not held any more.
+func (h *holding) renew(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(holdTTL / 4):
+		}
+		for i, l := range h.held {
+			renewed, err := h.leases.Replace(ctx, l, l.Value, holdTTL)
+			if err != nil && ctx.Err() == nil {
+				return fmt.Errorf("the leases of the repair are lost: %w; run it again", err)
+			}
+			if err == nil {
+				h.held[i] = renewed
+			}
 		}
 	}
-	return nil
+}
+
+func (h *holding) release() {
+	ctx, cancel := context.WithTimeout(context.Background(), holdTTL/4)
+	defer cancel()
+	for _, l := range h.held {
+		_ = h.leases.Release(ctx, l) // it ends by itself
+	}
 }
 
 // assess tells how every partition stands and returns those that stand still, with what they have applied.
@@ -112,21 +181,14 @@ func (r *repairer) assess(ctx context.Context) (map[bus.Partition]uint64, error)
 	return broken, nil
 }
 
-// reincarnate gives p a stream that continues its checkpoint.
-func (r *repairer) reincarnate(ctx context.Context, p bus.Partition, applied uint64) error {
-	if err := r.bus.Rebuild(ctx, p, r.cfg.busLayout(), applied+1); err != nil {
-		return err
-	}
+// reincarnate makes the checkpoint of p continue with its rebuilt stream.
+func (r *repairer) reincarnate(ctx context.Context, p bus.Partition) error {
 	stream, err := r.bus.Open(ctx, p)
 	if err != nil {
 		return err
 	}
 	defer stream.Close()
-	if err := partition.Reincarnate(ctx, r.store, sequencer.FenceKey(p), p, stream); err != nil {
-		return err
-	}
-	fmt.Fprintf(r.out, "%s  starts anew at %d\n", p, applied+1)
-	return nil
+	return partition.Reincarnate(ctx, r.store, sequencer.FenceKey(p), p, stream)
 }
 
 // refan makes the fan-out again that no user partition has applied.
@@ -143,6 +205,5 @@ func (r *repairer) refan(ctx context.Context) error {
 		}
 		fmt.Fprintf(r.out, "%s  fan-out of %d messages made again\n", from, sent)
 	}
-	fmt.Fprintln(r.out, "done; start the sequencers")
 	return nil
 }
