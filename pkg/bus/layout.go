@@ -7,7 +7,7 @@ import (
 
 // Layout is what a cell is provisioned for. The zero value of a field is its default.
 type Layout struct {
-	ConvPartitions  int           // 1 to 999; default 4. Fixed by the first Provision.
+	ConvPartitions  int           // 1 to 400; default 4. Fixed by the first Provision.
 	UserPartitions  int           // likewise
 	Replicas        int           // of streams, consumers and buckets: 1, 3 or 5; default 1
 	StreamMaxBytes  int64         // of each stream; at the bound Append returns ErrFull. Default 1 GiB
@@ -16,7 +16,7 @@ type Layout struct {
 }
 
 const (
-	maxPartitions    = 999
+	maxPartitions    = 400 // of a kind: the leases of all partitions and workers are listed in one answer, of maxListed
 	defaultPartition = 4
 )
 

@@ -18,7 +18,7 @@ import (
 // markerTTL is how long the bucket remembers that a lease expired.
 const markerTTL = 10 * time.Second
 
-// maxListed is how many keys the server returns in one answer. All leases of a cell must fit.
+// maxListed is how many keys the server returns in one answer. All leases of a cell must fit: see maxPartitions.
 const maxListed = 1024
 
 // Leases are the leases of the cell: keys that vanish when they are not renewed. A lease says who should work, it fences
@@ -81,7 +81,8 @@ func (l *Leases) Replace(ctx context.Context, held Lease, value []byte, ttl time
 func (l *Leases) Release(ctx context.Context, held Lease) error {
 	ctx, cancel := l.b.bounded(ctx, apiTimeout)
 	defer cancel()
-	if err := l.kv.Delete(ctx, held.Key, jetstream.LastRevision(held.Revision)); err != nil {
+	// The marker of a purge ends by itself; that of a deletion would stay, one for every worker name there ever was.
+	if err := l.kv.Purge(ctx, held.Key, jetstream.LastRevision(held.Revision), jetstream.PurgeTTL(markerTTL)); err != nil {
 		return fmt.Errorf("release lease %s: %w", held.Key, leaseError(ctx, err, ErrLost))
 	}
 	return nil

@@ -23,14 +23,13 @@ type holder struct {
 	Boot   string `json:"boot"`
 }
 
-// HeartbeatPrefix begins the key of a live worker among the leases; its name follows.
-const HeartbeatPrefix = "worker."
+const beatPrefix = "worker."
 
 var errNameTaken = errors.New("another process runs under the same worker name; give each process a name of its own")
 
 // heartbeat keeps the key that tells other workers that this one lives.
 func (o *Owner) heartbeat(ctx context.Context, leases map[string]bus.Lease) error {
-	key := HeartbeatPrefix + o.cfg.Worker
+	key := beatPrefix + o.cfg.Worker
 	if o.taken(o.beat, leases[key]) {
 		return errNameTaken
 	}

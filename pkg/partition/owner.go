@@ -137,7 +137,7 @@ func (o *Owner) round(ctx context.Context) error {
 	live := []string{o.cfg.Worker}
 	for _, l := range list {
 		leases[l.Key] = l
-		if name, ok := strings.CutPrefix(l.Key, HeartbeatPrefix); ok && name != o.cfg.Worker {
+		if name, ok := strings.CutPrefix(l.Key, beatPrefix); ok && name != o.cfg.Worker {
 			live = append(live, name)
 		}
 	}

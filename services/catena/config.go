@@ -77,8 +77,8 @@ type TiKVConfig struct {
 
 // PartitionsConfig counts partitions.
 type PartitionsConfig struct {
-	Conv int `conf:"conv" doc:"Number of conversation partitions." min:"1" max:"1000"`
-	User int `conf:"user" doc:"Number of user partitions." min:"1" max:"1000"`
+	Conv int `conf:"conv" doc:"Number of conversation partitions." min:"1" max:"400"`
+	User int `conf:"user" doc:"Number of user partitions." min:"1" max:"400"`
 }
 
 // StreamConfig bounds the streams.
