@@ -51,25 +51,28 @@ const maxMarks = 64 // batches that may be in work at once and still be acknowle
 
 // Open checks that the stream of p and its consumer are there. Nothing is read before Seek.
 func (b *Bus) Open(ctx context.Context, p Partition) (*Reader, error) {
-	ctx, cancel := b.bounded(ctx, apiTimeout)
-	defer cancel()
-	stream, err := b.js.Stream(ctx, p.Stream())
-	if err == nil {
-		_, err = stream.Consumer(ctx, Consumer)
-	}
+	var stream jetstream.Stream
+	err := b.ask(ctx, func(ctx context.Context) (err error) {
+		if stream, err = b.js.Stream(ctx, p.Stream()); err == nil {
+			_, err = stream.Consumer(ctx, Consumer)
+		}
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", p, apiError(ctx, err))
+		return nil, fmt.Errorf("open %s: %w", p, err)
 	}
 	return &Reader{b: b, partition: p, stream: stream}, nil
 }
 
 // State asks the stream where it stands.
 func (r *Reader) State(ctx context.Context) (StreamState, error) {
-	ctx, cancel := r.b.bounded(ctx, apiTimeout)
-	defer cancel()
-	info, err := r.stream.Info(ctx)
+	var info *jetstream.StreamInfo
+	err := r.b.ask(ctx, func(ctx context.Context) (err error) {
+		info, err = r.stream.Info(ctx)
+		return err
+	})
 	if err != nil {
-		return StreamState{}, fmt.Errorf("state of %s: %w", r.partition, apiError(ctx, err))
+		return StreamState{}, fmt.Errorf("state of %s: %w", r.partition, err)
 	}
 	return StreamState{
 		Created:  info.Created,
@@ -89,11 +92,13 @@ func (r *Reader) MessageID(ctx context.Context, seq uint64) (string, error) {
 // Message returns the message with seq and leaves the consumer alone, ErrNotFound when the stream does not hold it. It
 // asks the stream's leader, because a replica that lags would say "not found" about the newest messages.
 func (r *Reader) Message(ctx context.Context, seq uint64) (Msg, error) {
-	ctx, cancel := r.b.bounded(ctx, apiTimeout)
-	defer cancel()
-	m, err := r.stored(ctx, seq)
+	var m Msg
+	err := r.b.ask(ctx, func(ctx context.Context) (err error) {
+		m, err = r.stored(ctx, seq)
+		return err
+	})
 	if err != nil {
-		return Msg{}, fmt.Errorf("message %d of %s: %w", seq, r.partition, apiError(ctx, err))
+		return Msg{}, fmt.Errorf("message %d of %s: %w", seq, r.partition, err)
 	}
 	return m, nil
 }
@@ -152,13 +157,13 @@ func (r *Reader) Seek(ctx context.Context, seq uint64) error {
 }
 
 func (r *Reader) reset(ctx context.Context, seq uint64) error {
-	ctx, cancel := r.b.bounded(ctx, apiTimeout)
-	defer cancel()
-	if _, err := r.stream.Consumer(ctx, Consumer); err != nil { // a reset of a consumer that is gone gets no answer
-		return apiError(ctx, err)
-	}
-	_, err := r.b.js.ResetConsumerToSequence(ctx, r.partition.Stream(), Consumer, seq)
-	return apiError(ctx, err)
+	return r.b.ask(ctx, func(ctx context.Context) error {
+		if _, err := r.stream.Consumer(ctx, Consumer); err != nil { // a reset of a consumer that is gone gets no answer
+			return err
+		}
+		_, err := r.b.js.ResetConsumerToSequence(ctx, r.partition.Stream(), Consumer, seq)
+		return err
+	})
 }
 
 // Next returns the messages that follow, in stream order. It blocks for the first and takes what else has arrived, up to
