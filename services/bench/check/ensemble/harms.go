@@ -18,7 +18,7 @@ import (
 
 const (
 	blink  = 2 * time.Second  // the longest time between a kill and the start that follows it at once
-	beyond = 24 * time.Second // outlasts the lease of a sequencer (20 s)
+	beyond = 24 * time.Second // outlasts the lease of a sequencer (15 s)
 	freeze = 12 * time.Second // outlasts the heartbeats of an edge's connections
 	dark   = 8 * time.Second  // without a majority of NATS servers
 	slack  = 5 * time.Second  // for a process to become ready again
