@@ -25,13 +25,14 @@ type holder struct {
 
 const beatPrefix = "worker."
 
-var errNameTaken = errors.New("another process runs under the same worker name; give each process a name of its own")
+// ErrNameTaken ends an Owner: two processes under one name would take the partitions from each other for ever.
+var ErrNameTaken = errors.New("another process runs under the same worker name; give each process a name of its own")
 
 // heartbeat keeps the key that tells other workers that this one lives.
 func (o *Owner) heartbeat(ctx context.Context, leases map[string]bus.Lease) error {
 	key := beatPrefix + o.cfg.Worker
 	if o.taken(o.beat, leases[key]) {
-		return errNameTaken
+		return ErrNameTaken
 	}
 	h, err := o.keep(ctx, o.beat, key, leases)
 	if err != nil { // that it is lost is believed when the list shows who has it

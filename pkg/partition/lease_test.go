@@ -35,8 +35,8 @@ func TestSecondProcessUnderOneNameEndsTheFirst(t *testing.T) {
 		w.rounds(5)
 		second := w.boot("anna")
 		w.rounds(5)
-		if !first.halted() || !errors.Is(first.err, errNameTaken) {
-			t.Errorf("the first process: ended %v with %v, want %v", first.halted(), first.err, errNameTaken)
+		if !first.halted() || !errors.Is(first.err, ErrNameTaken) {
+			t.Errorf("the first process: ended %v with %v, want %v", first.halted(), first.err, ErrNameTaken)
 		}
 		if second.halted() {
 			t.Errorf("the second process ended with %v", second.err)

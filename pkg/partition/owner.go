@@ -112,12 +112,21 @@ func notOfKeys(r rune) bool {
 // Run takes and runs partitions until ctx ends, then hands all of them back.
 func (o *Owner) Run(ctx context.Context) error {
 	defer o.leave()
+	away := false
 	for {
-		if err := o.round(ctx); errors.Is(err, errNameTaken) {
+		err := o.round(ctx)
+		if errors.Is(err, ErrNameTaken) {
 			return err
-		} else if err != nil && ctx.Err() == nil {
-			// Tenures go on: the fence keeps them safe, and giving up would turn an outage of the leases into one of everything.
+		}
+		// Tenures go on: the fence keeps them safe, and giving up would turn an outage of the leases into one of everything.
+		switch was := away; {
+		case ctx.Err() != nil:
+		case err != nil && !was:
+			away = true
 			o.deps.Log.Warn("leases out of reach", "err", err)
+		case err == nil && was:
+			away = false
+			o.deps.Log.Info("leases within reach again")
 		}
 		if !sleep(ctx, o.cfg.Poll) {
 			return nil

@@ -36,8 +36,9 @@ type node struct {
 	store    storage      // nil without a role that needs it
 	listener net.Listener // of the edge
 	admin    net.Listener
-	edge     *edge.Edge // nil without that role
-	pulls    gate       // open while pulls are answered
+	edge     *edge.Edge  // nil without that role
+	pulls    gate        // open while pulls are answered
+	served   atomic.Bool // clients were let in: from then on faults are waited out
 	lead     lead
 	stopping atomic.Bool
 }
@@ -144,6 +145,7 @@ func (n *node) run(ctx context.Context, ready func()) error {
 				return nil
 			}
 		}
+		n.served.Store(true)
 		ready()
 		if n.edge != nil {
 			return n.edge.Run(ctx)
@@ -165,10 +167,10 @@ func (n *node) work(ctx context.Context) error {
 		switch n.store = nil; {
 		case ctx.Err() != nil && errors.Is(err, context.Canceled):
 			return nil // told to stop while the roles were being made
-		case ctx.Err() != nil || err != nil:
+		case ctx.Err() != nil || err != nil && (!n.served.Load() || errors.Is(err, partition.ErrNameTaken)):
 			return err
 		}
-		n.log.Error("the store failed and is opened again; see that the disk has room", "folder", n.cfg.Data)
+		n.log.Error("the store failed and is opened again; see that the disk has room", "folder", n.cfg.Data, "err", err)
 		for wait := time.Second; n.store == nil; wait = min(2*wait, 15*time.Second) {
 			select {
 			case <-ctx.Done():
