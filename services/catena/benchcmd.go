@@ -131,7 +131,7 @@ func (b *benching) loginCommand() *cobra.Command {
 	f.IntVar(&c.Clients, "clients", 5000, "clients that lose their connections and connect again at once")
 	f.IntVar(&c.Bystanders, "bystanders", 50, "users who keep their connections and talk meanwhile")
 	f.Float64Var(&c.Rate, "rate", 100, "messages per second of the bystanders")
-	f.DurationVar(&c.Within, "back-within", 0, "in which all must be back; default: a second for each thousand")
+	f.DurationVar(&c.Within, "back-within", 0, "in which all must be back; default: 10s, more for more than 10,000")
 	return cmd
 }
 

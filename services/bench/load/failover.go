@@ -77,6 +77,11 @@ func (b *Bench) failover(ctx context.Context, c FailoverConfig, report *Failover
 	report.Acked, report.Delivered = crisis.acked.took.Quantiles(), crisis.delivered.took.Quantiles()
 	report.Stall, report.DeliveryStall = ms(crisis.acked.stall()), ms(crisis.delivered.stall())
 	report.Reconnects = crisis.reconnects.Load()
+	used, err := b.usage(ctx)
+	if err != nil {
+		return err
+	}
+	report.RSS = mega(used.server.Resident)
 	b.say("pulling the chains")
 	if report.Verdict, err = b.verifySurvivors(ctx, all); err != nil {
 		return err

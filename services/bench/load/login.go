@@ -20,11 +20,12 @@ type LoginConfig struct {
 	Clients    int           // that lose their connections at once; 0: 5,000
 	Bystanders int           // that keep theirs and talk; 0: 50
 	Rate       float64       // messages per second of the bystanders; 0: 100
-	Within     time.Duration // in which all must be back; 0: 10 s for 10,000, in proportion
+	Within     time.Duration // in which all must be back; 0: 10 s, for more than 10,000 more in proportion
 }
 
 const (
 	stormPerSecond = 1000 // clients that must be served, where no time is given
+	stormLeast     = 10 * time.Second
 	giveUp         = 60 * time.Second
 	calm           = 500 * time.Millisecond // before the storm
 	leastRetry     = 50 * time.Millisecond
@@ -52,7 +53,7 @@ func (b *Bench) Login(ctx context.Context, c LoginConfig) (report *LoginReport, 
 	setDefault(&c.Clients, 5000)
 	setDefault(&c.Bystanders, 50)
 	setDefault(&c.Rate, 100)
-	setDefault(&c.Within, time.Duration(c.Clients)*time.Second/stormPerSecond)
+	setDefault(&c.Within, max(stormLeast, time.Duration(c.Clients)*time.Second/stormPerSecond))
 	if c.Clients < 1 || c.Bystanders < 2 || c.Rate < 0 || c.Within < 0 {
 		return nil, errors.New("give at least one client, two bystanders, and a positive rate")
 	}

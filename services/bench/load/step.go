@@ -16,6 +16,7 @@ import (
 type step struct {
 	rate           float64
 	warmUp, length time.Duration // sending takes both; only the second counts
+	patience       time.Duration // how long a message may be under way, on average, before the step is hopeless
 	start          time.Time
 	started        chan struct{} // closed when start is set
 
@@ -30,7 +31,7 @@ type step struct {
 }
 
 func newStep(rate float64, warmUp, length time.Duration) *step {
-	s := &step{rate: rate, warmUp: warmUp, length: length, started: make(chan struct{}), done: make(chan struct{})}
+	s := &step{rate: rate, warmUp: warmUp, length: length, patience: patient, started: make(chan struct{}), done: make(chan struct{})}
 	s.acked.step, s.delivered.step = s, s
 	return s
 }
@@ -62,7 +63,8 @@ func (s *step) failure() string {
 const (
 	pacers      = 2 // goroutines that send
 	watchEvery  = 20 * time.Millisecond
-	overloaded  = 1500 * time.Millisecond // of messages under way: the step has failed long before
+	patient     = 15 * time.Second        // of a rate that was asked for
+	impatient   = 1500 * time.Millisecond // of a rate that a search tries
 	leastQueue  = 500                     // pushes that may be under way whatever the rate
 	leastFew    = 30                      // messages that may be, whatever the rate and the pushes of each
 	drainWithin = 10 * time.Second
@@ -183,7 +185,7 @@ func (t *traffic) watch(s *step, cut func()) {
 			return
 		case <-tick.C:
 		}
-		if limit := max(leastQueue/float64(1+receivers), leastFew, s.rate*overloaded.Seconds()); float64(t.pending.Load()) > limit {
+		if limit := max(leastQueue/float64(1+receivers), leastFew, s.rate*s.patience.Seconds()); float64(t.pending.Load()) > limit {
 			s.fail("more than %.0f messages wait for their answers or pushes", limit)
 			return
 		}

@@ -130,3 +130,24 @@ func TestSendPlotHasALineForEachQuantile(t *testing.T) {
 		t.Error("a plot of one point")
 	}
 }
+
+func TestFewLateMessagesAreAHiccup(t *testing.T) {
+	soon, late := latency.Quantiles{P90: 40, P99: 80}, latency.Quantiles{P90: 40, P99: 300}
+	slow := latency.Quantiles{P90: 200, P99: 300}
+	tests := []struct {
+		name string
+		step Step
+		want bool
+	}{
+		{"kept", Step{Acked: soon, Delivered: soon, Kept: true}, false},
+		{"one percent late", Step{Acked: soon, Delivered: late}, true},
+		{"a tenth late", Step{Acked: soon, Delivered: slow}, false},
+		{"refused", Step{Acked: soon, Delivered: late, Refused: 1}, false},
+		{"cut short", Step{Acked: soon, Delivered: late, Failed: "x"}, false},
+	}
+	for _, tt := range tests {
+		if got := tt.step.hiccup(100 * time.Millisecond); got != tt.want {
+			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
