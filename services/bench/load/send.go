@@ -106,7 +106,7 @@ func (b *Bench) sendWith(ctx context.Context, t *traffic, c SendConfig, report *
 		if err := t.people(ctx, clients, c); err != nil {
 			return err
 		}
-		if report.Unloaded, err = t.unloaded(ctx); err != nil {
+		if report.Unloaded, err = t.unloaded(ctx, min(unloadedTime, c.Duration)); err != nil {
 			return err
 		}
 		if err := t.measure(ctx, c, report); err != nil {
@@ -135,17 +135,17 @@ func (t *traffic) people(ctx context.Context, clients []*client, c SendConfig) e
 }
 
 // unloaded measures messages one at a time: from the sending itself, since nothing waits.
-func (t *traffic) unloaded(ctx context.Context) (Step, error) {
+func (t *traffic) unloaded(ctx context.Context, d time.Duration) (Step, error) {
 	t.bench.say("one message at a time")
 	before, err := t.bench.usage(ctx)
 	if err != nil {
 		return Step{}, err
 	}
-	s := newStep(0, 0, unloadedTime)
+	s := newStep(0, 0, d)
 	s.begin()
 	choose := t.chooser(t.senders())
 	missing := int64(0)
-	for time.Since(s.start) < unloadedTime && missing == 0 && ctx.Err() == nil {
+	for time.Since(s.start) < d && missing == 0 && ctx.Err() == nil {
 		if !t.send(s, choose(), time.Since(s.start)) {
 			break
 		}
