@@ -14,9 +14,9 @@ func at(s float64) time.Time { return time.Unix(100, 0).Add(time.Duration(s * fl
 
 func TestStallBelongsToTheHarmThatItMeets(t *testing.T) {
 	messages := []asked{
-		{at(1), at(1.5)}, {at(2), at(2.5)}, // nothing happens
-		{at(5), at(9)}, {at(5.5), at(8)}, // a kill
-		{at(10), at(10.5)}, {at(11), time.Time{}}, // one that is never answered
+		{span{at(1), at(1.5)}, true}, {span{at(2), at(2.5)}, true}, // nothing happens
+		{span{at(5), at(9)}, false}, {span{at(5.5), at(8)}, true}, // a kill, and a refusal
+		{span{at(10), at(10.5)}, true}, {span{at(11), time.Time{}}, false}, // one that is never answered
 	}
 	incidents := []Incident{
 		{Kind: "kill", Victim: "a", span: span{at(5), at(9.5)}},
@@ -29,13 +29,13 @@ func TestStallBelongsToTheHarmThatItMeets(t *testing.T) {
 	if in := incidents[0]; in.Stall != 5.5 || in.Slowest != 4 {
 		t.Errorf("the kill: %+v", in)
 	}
-	if in := incidents[1]; in.Stall != 1.5 || in.Slowest != 0.5 {
+	if in := incidents[1]; in.Stall != 2.5 || in.Slowest != 0.5 {
 		t.Errorf("the pause: %+v", in)
 	}
 }
 
 func TestStallWithoutAHarmNamesNone(t *testing.T) {
-	got := feel(at(0), span{at(1), at(8)}, []asked{{at(1), at(1.5)}, {at(6), at(7)}}, nil)
+	got := feel(at(0), span{at(1), at(8)}, []asked{{span{at(1), at(1.5)}, true}, {span{at(6), at(7)}, true}}, nil)
 	if want := (Stall{Seconds: 5.5, At: 1.5}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

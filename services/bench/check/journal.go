@@ -119,6 +119,9 @@ func (j *journal) refused(s *sent, late bool, refusal *imv1.Error) {
 		return
 	}
 	s.Refusal = refusal
+	if s.times.end.IsZero() {
+		s.times.end = time.Now()
+	}
 }
 
 // draw picks one of the acknowledged messages; nil when there is none.
@@ -241,7 +244,7 @@ func (j *journal) asked() (all []asked) {
 	defer j.mu.Unlock()
 	for _, s := range j.sends {
 		if s.Outbox && !s.void {
-			all = append(all, asked(s.times))
+			all = append(all, asked{s.times, len(s.Answers) > 0})
 		}
 	}
 	return all

@@ -21,7 +21,10 @@ type Felt struct {
 }
 
 // asked is a message of a device with the time in which it was queued and, when it was, answered.
-type asked span
+type asked struct {
+	span
+	acked bool // else it was refused, or not answered
+}
 
 // feel fills in what the incidents did to the messages and returns the longest stall of the load.
 func feel(started time.Time, load span, messages []asked, incidents []Incident) Stall {
@@ -30,7 +33,9 @@ func feel(started time.Time, load span, messages []asked, incidents []Incident) 
 		if m.end.IsZero() {
 			continue
 		}
-		answers = append(answers, m.end)
+		if m.acked {
+			answers = append(answers, m.end)
+		}
 		for i := range incidents {
 			if in := &incidents[i]; m.begin.Before(in.end) && m.end.After(in.begin) {
 				in.Slowest = max(in.Slowest, m.end.Sub(m.begin).Seconds())
