@@ -58,7 +58,7 @@ func repair(ctx context.Context, cfg Config, accept bool, out io.Writer, log *sl
 	defer release()
 	broken, err := r.assess(ctx)
 	if err != nil || len(broken) == 0 {
-		return err
+		return explainBus(err)
 	}
 	if !accept {
 		return errBroken

@@ -219,5 +219,11 @@ func (c *cluster) startNamed(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	return c.startAll(ctx, found)
+	if err := c.startAll(ctx, found); err != nil {
+		return err
+	}
+	for _, p := range found {
+		fmt.Fprintln(c.out, p.Name, "ready")
+	}
+	return nil
 }
