@@ -17,6 +17,10 @@ func TestRequestThatIsNotAnsweredIsAskedAgain(t *testing.T) {
 	}
 	never := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 	lost := errors.New("the connection was lost")
+	var all []time.Duration
+	for n := range askShort + 1 {
+		all = append(all, time.Duration(n)*askFirst)
+	}
 	synctest.Test(t, func(t *testing.T) {
 		for name, c := range map[string]struct {
 			do   func(ctx context.Context, b *Bus, attempt int) error
@@ -30,9 +34,9 @@ func TestRequestThatIsNotAnsweredIsAskedAgain(t *testing.T) {
 					}
 					return nil
 				},
-				[]time.Duration{0, askFirst, 3 * askFirst}, nil,
+				[]time.Duration{0, askFirst, 2 * askFirst}, nil,
 			},
-			"never":    {func(ctx context.Context, _ *Bus, _ int) error { return never(ctx) }, []time.Duration{0, askFirst, 3 * askFirst}, context.DeadlineExceeded},
+			"never":    {func(ctx context.Context, _ *Bus, _ int) error { return never(ctx) }, all, context.DeadlineExceeded},
 			"refused":  {func(context.Context, *Bus, int) error { return ErrFull }, []time.Duration{0}, ErrFull},
 			"cut down": {func(ctx context.Context, b *Bus, _ int) error { b.link.fall(lost); return never(ctx) }, []time.Duration{0}, lost},
 		} {
