@@ -72,7 +72,7 @@ type TiKVConfig struct {
 	Key            string        `conf:"key" doc:"TLS: file with its key (PEM)."`
 	ConnectTimeout time.Duration `conf:"connect_timeout" doc:"How long a start waits for PD and the stores." min:"100ms"`
 	GCInterval     time.Duration `conf:"gc_interval" doc:"How often the sequencers remove overwritten values; 0 where something else (a TiDB) does it for the cluster."`
-	GCKeep         time.Duration `conf:"gc_keep" doc:"How long overwritten values are kept; longer than any read." min:"10m"`
+	GCKeep         time.Duration `conf:"gc_keep" doc:"How long overwritten values are kept; longer than any read." min:"17m"`
 }
 
 // PartitionsConfig counts partitions.
