@@ -169,7 +169,7 @@ func (s *Server) Close() {
 	s.once.Do(func() {
 		close(s.stop)
 		<-s.done
-		halt(s.current())
+		s.end()
 		s.lock.release()
 	})
 }

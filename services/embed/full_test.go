@@ -76,3 +76,43 @@ func TestTheServerGoesOnOnceTheDiskTakesWritesAgain(t *testing.T) {
 		t.Errorf("from outside: got sequence %d and error %v, want %d", seq, err, acked+2)
 	}
 }
+
+// TestWhatAFullDiskRefusedLeavesNoHole lets the first write to a file of a stream fail, and with it the first message
+// that the stream ever held: its sequence was given to nobody, so the next message gets it.
+func TestWhatAFullDiskRefusedLeavesNoHole(t *testing.T) {
+	for _, stop := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stop=%v", stop), func(t *testing.T) {
+			cfg := embed.Config{Dir: t.TempDir(), Fsync: true}
+			s := start(t, cfg)
+			b := connect(t, bus.Config{InProcess: s})
+			if _, err := b.Provision(t.Context(), bus.Layout{ConvPartitions: 1, UserPartitions: 1}); err != nil {
+				t.Fatal(err)
+			}
+			unlimit := limitFiles(t, 0)
+			once, cancel := context.WithTimeout(t.Context(), time.Second)
+			_, err := b.Append(once, conv0, "first", []byte("hello"))
+			cancel()
+			unlimit()
+			if !errors.Is(err, bus.ErrUnclear) {
+				t.Fatalf("got error %v, want one that leaves the outcome open", err)
+			}
+			if stop {
+				b.Close()
+				s.Close()
+				b = connect(t, bus.Config{InProcess: start(t, cfg)})
+			}
+			seq, err := b.AppendUntil(t.Context(), conv0, "first", []byte("hello"))
+			if err != nil || seq != 1 {
+				t.Errorf("got sequence %d and error %v, want 1", seq, err)
+			}
+			r, err := b.Open(t.Context(), conv0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			if st, err := r.State(t.Context()); err != nil || st.First != 1 || st.Last != 1 {
+				t.Errorf("got state %+v and error %v, want 1 to 1", st, err)
+			}
+		})
+	}
+}

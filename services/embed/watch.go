@@ -2,7 +2,9 @@ package embed
 
 import (
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -67,8 +69,27 @@ func (s *Server) again() error {
 	if err := probe(s.opts.StoreDir); err != nil {
 		return err
 	}
-	halt(s.current())
+	s.end()
 	return s.start()
+}
+
+// end ends the server. One that could not write counts the message that it failed to write as one that it has lost,
+// where the file of a stream was empty until then, and would give its sequence to nobody: readers would wait for it for
+// ever. What such a server notes of its streams is thrown away; the next one reads the streams themselves.
+func (s *Server) end() {
+	n := s.current()
+	why := writeError(n)
+	halt(n)
+	if why == "" {
+		return
+	}
+	notes, err := fs.Glob(os.DirFS(s.opts.StoreDir), "jetstream/*/streams/*/msgs/index.db")
+	for _, note := range notes {
+		err = errors.Join(err, os.Remove(filepath.Join(s.opts.StoreDir, note)))
+	}
+	if err != nil {
+		s.log.Warn("notes of the nats server not removed; after a full disk a partition may stand still", "err", err)
+	}
 }
 
 // probe writes a file as large as is needed to go on and removes it.
