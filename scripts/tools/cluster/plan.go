@@ -46,7 +46,7 @@ func (w wanted) over(flags wanted) (wanted, error) {
 		}
 	}
 	if flags.PD != w.PD && (flags.PD != "" || slices.Contains(flags.given, "tikv-pd")) {
-		return w, fmt.Errorf("TIKV_PD is %q and this cluster keeps its chains at %q; use another --dir for another one", flags.PD, w.PD)
+		return w, fmt.Errorf("TIKV_PD is %q and this cluster was made with %q (empty: a TiKV of its own); use another --dir for another one", flags.PD, w.PD)
 	}
 	return w, nil
 }
