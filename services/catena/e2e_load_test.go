@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -143,7 +144,7 @@ func TestHalfHandshakesHoldNothingUp(t *testing.T) {
 		}
 		for buf := make([]byte, 1<<10); ; {
 			if _, err := conn.Read(buf); err != nil {
-				if nerr, ok := err.(net.Error); ok && nerr.Timeout() {
+				if errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Fatalf("half a handshake (%d) is kept open", i)
 				}
 				break

@@ -54,7 +54,7 @@ type hold struct {
 
 func openPlacement(path string) (*placement, error) {
 	p := &placement{path: path, now: time.Now}
-	text, err := os.ReadFile(path) //nolint:gosec // of the folder that the flags name
+	text, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		p.known = knowledge{Cluster: rand.Uint64() >> 1, Revision: 1}

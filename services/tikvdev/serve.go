@@ -67,7 +67,7 @@ func serve(ctx context.Context, cfg config, log *slog.Logger, tell func(ready)) 
 // servePD starts PD. It fills in the addresses that port 0 leaves open.
 func servePD(ctx context.Context, g *errgroup.Group, cfg *config, secret *tls.Config) (string, error) {
 	dir := filepath.Join(cfg.data, "pd")
-	if err := os.MkdirAll(dir, 0o750); err != nil { //nolint:gosec // the folder that the flags name
+	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return "", err
 	}
 	unlock, err := lockFolder(dir)

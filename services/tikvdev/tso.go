@@ -32,7 +32,7 @@ const (
 
 func newTSO(path string) (*tso, error) {
 	t := &tso{path: path, now: time.Now}
-	text, err := os.ReadFile(path) //nolint:gosec // of the folder that the flags name
+	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return t, nil
 	}
