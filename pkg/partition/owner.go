@@ -226,27 +226,34 @@ func (o *Owner) reap(ctx context.Context) {
 		}
 		delete(o.running, p)
 		if t.lease.Key != "" {
-			o.release(t.lease)
+			o.release(ctx, t.lease)
 		}
 	}
 }
 
-func (o *Owner) release(l bus.Lease) {
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
+// release hands a lease back. ctx may have ended: then there is no time left to tell, and the lease ends by itself.
+func (o *Owner) release(ctx context.Context, l bus.Lease) {
+	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	if err := o.deps.Leases.Release(ctx, l); err != nil {
 		o.deps.Log.Warn("lease not handed back; it ends by itself", "lease", l.Key, "err", err)
 	}
 }
 
-// leave hands everything back.
+// leave hands everything back, all of it within the grace that one lease has: with the leases out of reach, a stop must
+// not wait for each of them.
 func (o *Owner) leave() {
 	for _, t := range o.running {
 		t.end() // all at once, then wait for each
 	}
-	o.reap(context.Background())
+	for _, t := range o.running {
+		<-t.done
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	o.reap(ctx)
 	if o.beat.lease.Key != "" {
-		o.release(o.beat.lease)
+		o.release(ctx, o.beat.lease)
 	}
 }
 
