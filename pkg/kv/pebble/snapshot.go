@@ -55,7 +55,8 @@ func (sn *snapshot) end(err error) error {
 	last := sn.released && sn.reads == 0
 	sn.store.mu.Unlock()
 	if last {
-		_ = sn.view.Close() // always nil
+		sn.store.ops.Add(1)
+		sn.free()
 	}
 	sn.store.ops.Done()
 	if broken := sn.store.broken(); broken != nil {
@@ -67,12 +68,24 @@ func (sn *snapshot) end(err error) error {
 // Release is kv.Snapshot's. The last read in progress frees the snapshot.
 func (sn *snapshot) Release() {
 	sn.store.mu.Lock()
-	last := !sn.released && sn.reads == 0
+	last, closed := !sn.released && sn.reads == 0, sn.store.closed
 	sn.released = true
-	sn.store.mu.Unlock()
-	if last {
-		_ = sn.view.Close() // always nil
+	if last && !closed {
+		sn.store.ops.Add(1)
 	}
+	sn.store.mu.Unlock()
+	switch {
+	case last && closed:
+		_ = sn.view.Close() // always nil
+	case last:
+		sn.free()
+	}
+}
+
+// free lets Pebble drop what the snapshot kept. It ends the operation that was begun for it. Pebble may want to write
+// its manifest first, which a full disk holds up; nobody is kept waiting for that.
+func (sn *snapshot) free() {
+	_ = sn.store.wait(context.Background(), sn.view.Close, nil)
 }
 
 // Get is kv.Snapshot's.
