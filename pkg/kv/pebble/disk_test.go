@@ -49,9 +49,11 @@ func (f *fault) set(decide func(write int, op errorfs.Op) error) {
 	f.decide = decide
 }
 
+// full lets writes find no room. What was written before can be synced: a sync that fails is a failed disk, not a full one.
 func (f *fault) full() {
 	f.set(func(_ int, op errorfs.Op) error {
-		if op.Kind == errorfs.OpRemove || op.Kind == errorfs.OpFileClose {
+		switch op.Kind {
+		case errorfs.OpRemove, errorfs.OpFileClose, errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
 			return nil
 		}
 		return syscall.ENOSPC
