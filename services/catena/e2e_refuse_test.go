@@ -21,6 +21,7 @@ func TestBadRequestsAreRefusedAndStoreNothing(t *testing.T) {
 	bob, _ := login(t, s.site, "bob", "phone", speakJSON)
 	g := bob.sent(createGroup("g1", "Team", "carol")).GetConversationId() // alice is not in
 	alice.sent(say("bob", "m1", "the only one"))
+	before := s.log.String()
 	const (
 		badID, badBody, badArg = imv1.ErrorCode_ERROR_CODE_INVALID_ID, imv1.ErrorCode_ERROR_CODE_INVALID_BODY, imv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT
 		badRange, notIn        = imv1.ErrorCode_ERROR_CODE_INVALID_RANGE, imv1.ErrorCode_ERROR_CODE_NOT_A_MEMBER
@@ -35,7 +36,7 @@ func TestBadRequestsAreRefusedAndStoreNothing(t *testing.T) {
 		return sendFrame(&imv1.Send{ToUserId: "bob", ClientMessageId: "bad", Type: kind, Body: body})
 	}
 	text, custom, system := imv1.MessageType_MESSAGE_TYPE_TEXT, imv1.MessageType_MESSAGE_TYPE_CUSTOM, imv1.MessageType_MESSAGE_TYPE_SYSTEM
-	huge := textBody(strings.Repeat("x", im.MaxBody))
+	longest := strings.Repeat("x", im.MaxBody-8) // without what encoding adds: twice a tag and a length
 	for _, c := range []struct {
 		ask  *imv1.ClientFrame
 		want imv1.ErrorCode
@@ -64,7 +65,7 @@ func TestBadRequestsAreRefusedAndStoreNothing(t *testing.T) {
 		{typed(system, &imv1.Body{Content: &imv1.Body_System{System: &imv1.SystemBody{}}}), badBody},
 		{typed(99, textBody("x")), badBody},
 		{typed(0, textBody("x")), badBody},
-		{typed(text, huge), imv1.ErrorCode_ERROR_CODE_BODY_TOO_LARGE},
+		{typed(text, textBody(longest+"x")), imv1.ErrorCode_ERROR_CODE_BODY_TOO_LARGE},
 		{sendFrame(&imv1.Send{ToUserId: "bob", ClientMessageId: "bad", After: "missing", Type: text, Body: textBody("x")}), imv1.ErrorCode_ERROR_CODE_OUT_OF_ORDER},
 		{createGroup("bad", "", "bob"), badArg},
 		{createGroup("bad", strings.Repeat("t", 129), "bob"), badArg},
@@ -107,10 +108,16 @@ func TestBadRequestsAreRefusedAndStoreNothing(t *testing.T) {
 			t.Errorf("%v is answered with %v", ok, a)
 		}
 	}
+	if after := s.log.String(); after != before {
+		t.Errorf("it logs:\n%s", after[len(before):])
+	}
 	if got := texts(alice.chain(1)); len(got) != 1 || len(alice.list()) != 1 || len(alice.conversation("s:alice:bob")) != 1 {
 		t.Errorf("alice's chain holds %q", got)
 	}
 	eventually(t, "bob has two entries", func() bool { return len(bob.chain(1)) == 2 })
+	for _, p := range []*peer{alice, bob} {
+		p.sent(say("carol", "m1", longest))
+	}
 }
 
 // TestBadTokensAreRefused tries to connect with every wrong token.

@@ -164,3 +164,46 @@ func TestSignalsEndTheProcess(t *testing.T) {
 	}
 	spawn(t, data) // nothing was spoiled
 }
+
+// TestASecondSignalEndsTheProcessAtOnce tells a server to stop that waits for clients which do not read.
+func TestASecondSignalEndsTheProcessAtOnce(t *testing.T) {
+	t.Parallel()
+	c := spawn(t, t.TempDir())
+	carol, _ := login(t, c.site, "carol", "phone", speakBinary)
+	for i := range 5 {
+		deaf(t, c.site, "bob", fmt.Sprint("deaf", i))
+	}
+	alice, _ := login(t, c.site, "alice", "phone", speakBinary)
+	for i := range 100 { // fills the sockets of the deaf
+		alice.sent(say("bob", fmt.Sprint("m", i), strings.Repeat("x", 60_000)))
+	}
+	c.signal(syscall.SIGTERM)
+	carol.find(0, "goaway", func(f *imv1.ServerFrame) bool { return f.GetGoAway() != nil })
+	eventually(t, "it ends", func() bool { // the first one may be on its way through the program still
+		_ = c.cmd.Process.Signal(syscall.SIGTERM) // fails when it has ended
+		return c.ended()
+	})
+	if code := c.exit(); code != -1 {
+		t.Errorf("exit code %d, want the end by the signal\n%s", code, c.log)
+	}
+}
+
+// TestAKillOfTheFirstStartSpoilsNothing kills a server while it makes its data folder, further and further on.
+func TestAKillOfTheFirstStartSpoilsNothing(t *testing.T) {
+	t.Parallel()
+	for _, seen := range []string{"server.lock", "nats/jetstream", "nats/jetstream/$G/streams/IM_CONV_000", "nats/jetstream/$G/streams/IM_USER_003", "store/LOCK", keyFile} {
+		c := begin(t, t.TempDir())
+		eventually(t, seen, func() bool {
+			_, err := os.Stat(filepath.Join(c.data, seen))
+			return err == nil || c.ended()
+		})
+		c.kill()
+		again := spawn(t, c.data)
+		alice, _ := login(t, again.site, "alice", "phone", speakBinary)
+		if sent := alice.sent(say("bob", "m1", "x")); sent.GetConversationIndex() != 1 {
+			t.Errorf("killed when %s was there: got %v", seen, sent)
+		}
+		_ = alice.conn.CloseNow()
+		again.kill()
+	}
+}
