@@ -37,7 +37,7 @@ type Config struct {
 	Dir         string       // folder, made when missing; only one Store may have it open
 	FS          vfs.FS       // file system of Dir; nil: the operating system's
 	SyncCommits bool         // Commit waits for the disk; else see kv.Store.Sync
-	CacheBytes  int64        // block cache; 0: 64 MiB
+	CacheBytes  int64        // block cache, beside the memtables; 0: 64 MiB
 	Log         *slog.Logger // nil: silent
 
 	tune func(*pdb.Options)
