@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"testing"
 	"time"
@@ -68,4 +69,58 @@ func commitFenced(b *testing.B, s *Store, keys [][]byte, value, held, next []byt
 		b.Fatal(err)
 	}
 	return next
+}
+
+// BenchmarkBatchGet reads message ids, which are random, from a store of a million: most are new, and not there. Single
+// reads of the same keys are the yardstick.
+func BenchmarkBatchGet(b *testing.B) {
+	s := open(b, Config{Dir: b.TempDir()})
+	id := func(i int) []byte {
+		sum := sha256.Sum256(fmt.Append(nil, i))
+		return append([]byte("c/i/"), sum[:16]...)
+	}
+	var held []byte
+	const stored = 1_000_000
+	for i := 0; i < stored; i += 1000 {
+		keys := make([][]byte, 1000)
+		for n := range keys {
+			keys[n] = id(i + n)
+		}
+		held = commitFenced(b, s, keys, make([]byte, 40), held, fmt.Append(nil, i))
+	}
+	if err := s.db.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	for _, size := range []int{4, 16, 256} {
+		for what, base := range map[string]int{"new": stored, "known": 0} {
+			b.Run(fmt.Sprintf("%s=%d", what, size), func(b *testing.B) {
+				snap, err := s.Snapshot(b.Context())
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer snap.Release()
+				var spent, single time.Duration
+				for round := 0; b.Loop(); round++ {
+					keys := make([][]byte, size)
+					for n := range keys {
+						keys[n] = id(base + (round*size+n)*7919%stored)
+					}
+					start := time.Now()
+					if _, err := snap.(*snapshot).seekAll(b.Context(), keys); err != nil {
+						b.Fatal(err)
+					}
+					middle := time.Now()
+					for _, k := range keys {
+						if _, err := get(snap.(*snapshot).view, k); err != nil {
+							b.Fatal(err)
+						}
+					}
+					spent, single = spent+middle.Sub(start), single+time.Since(middle)
+				}
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(float64(spent.Nanoseconds())/float64(b.N*size), "ns/key")
+				b.ReportMetric(float64(single.Nanoseconds())/float64(b.N*size), "ns/single")
+			})
+		}
+	}
 }

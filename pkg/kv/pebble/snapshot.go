@@ -112,7 +112,13 @@ func (sn *snapshot) BatchGet(ctx context.Context, keys [][]byte) ([][]byte, erro
 	return values, nil
 }
 
+// fewKeys is up to how many keys single reads cost less than an iterator over all of them.
+const fewKeys = 2
+
 func (sn *snapshot) batchGet(ctx context.Context, keys [][]byte) ([][]byte, error) {
+	if len(keys) > fewKeys {
+		return sn.seekAll(ctx, keys)
+	}
 	values := make([][]byte, len(keys))
 	for i, k := range keys {
 		if err := ctx.Err(); err != nil {
@@ -122,6 +128,43 @@ func (sn *snapshot) batchGet(ctx context.Context, keys [][]byte) ([][]byte, erro
 		if values[i], err = get(sn.view, k); err != nil {
 			return nil, err
 		}
+	}
+	return values, nil
+}
+
+// seekAll reads keys with one iterator, in their order in the store. Unlike single reads it asks the filters of the last
+// level too, where nearly everything is: a new message's id is looked for and is not there.
+func (sn *snapshot) seekAll(ctx context.Context, keys [][]byte) (values [][]byte, err error) {
+	it, err := sn.view.NewIterWithContext(ctx, &pdb.IterOptions{UseL6Filters: true})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if closing := it.Close(); err == nil {
+			err = closing
+		}
+	}()
+	order := make([]int, len(keys))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return bytes.Compare(keys[a], keys[b]) })
+	values = make([][]byte, len(keys))
+	for _, i := range order {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if !it.SeekPrefixGE(keys[i]) || !bytes.Equal(it.Key(), keys[i]) {
+			if err := it.Error(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return nil, err
+		}
+		values[i] = bytes.Clone(v)
 	}
 	return values, nil
 }
