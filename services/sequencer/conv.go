@@ -18,12 +18,8 @@ import (
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
-// maxCachedMembers bounds the member records that a worker keeps in memory, over all its groups. Beyond it the groups
-// not used for longest are dropped and read again when they are needed.
-const maxCachedMembers = 200_000
-
-// convWorker is the processor of a conversation partition. The groups it has loaded stay in memory: while it owns the
-// partition nobody else changes them, and what goes wrong with a commit ends the worker with its cache.
+// convWorker is the processor of a conversation partition. What it has loaded stays in memory: while it owns the
+// partition nobody else changes it, and what goes wrong with a commit ends the worker with its caches.
 type convWorker struct {
 	layout chain.Layout
 	deps   Deps
@@ -31,14 +27,16 @@ type convWorker struct {
 	epoch  uint64
 	log    *slog.Logger
 
-	groups  *simplelru.LRU[im.ConversationID, *conversation]
-	members int // in groups
+	conversations *simplelru.LRU[im.ConversationID, *conversation]
+	records       int // of conversations
+	ids           *simplelru.LRU[im.MessageID, *imv1.MessageIdRecord]
 }
 
 func newConvWorker(l chain.Layout, deps Deps, p bus.Partition, epoch uint64, log *slog.Logger) *convWorker {
 	w := &convWorker{layout: l, deps: deps, part: p, epoch: epoch, log: log}
-	// The LRU's own bound counts groups; keep bounds their members, of which each group has one at least.
-	w.groups, _ = simplelru.NewLRU(maxCachedMembers, func(_ im.ConversationID, c *conversation) { w.members -= c.cached })
+	// The LRU's own bound counts conversations; keep bounds their records, of which each has one at least.
+	w.conversations, _ = simplelru.NewLRU(maxCachedRecords, func(_ im.ConversationID, c *conversation) { w.records -= c.cached })
+	w.ids, _ = simplelru.NewLRU[im.MessageID, *imv1.MessageIdRecord](maxCachedIDs, nil)
 	return w
 }
 
@@ -217,86 +215,5 @@ func (w *convWorker) answer(answers edgeBatches) {
 func refuse(cmd *imv1.Command, r *refusal.Refusal) *imv1.Answer {
 	return &imv1.Answer{
 		Session: cmd.GetSession(), RequestId: cmd.GetRequestId(), Result: &imv1.Answer_Error{Error: r.Wire()},
-	}
-}
-
-// load reads everything that the commands touch.
-func (w *convWorker) load(ctx context.Context, commands []located) (*convState, error) {
-	st := &convState{conversations: make(map[im.ConversationID]*conversation), ids: make(map[im.MessageID]*imv1.MessageIdRecord)}
-	var missing []*conversation
-	var refs []chain.MessageRef
-	for _, l := range commands {
-		id := im.ConversationID(l.command.GetConversationId())
-		if st.conversations[id] == nil && l.refused == nil {
-			c, ok := w.groups.Get(id)
-			if !ok {
-				c = &conversation{id: id, parsed: l.parsed}
-				missing = append(missing, c)
-			}
-			st.conversations[id] = c
-		}
-		ask := request(l.command)
-		for _, cm := range []string{ask.clientMessageID, ask.after} {
-			if cm != "" && l.refused == nil {
-				refs = append(refs, chain.MessageRef{
-					Conversation: id, ID: im.NewMessageID(id, im.UserID(l.command.GetUserId()), im.ClientMessageID(cm)),
-				})
-			}
-		}
-	}
-	return st, read(ctx, w.deps.Store, w.layout, func(r *chain.Reader) error {
-		known, err := r.MessageIDs(ctx, refs)
-		if err != nil {
-			return err
-		}
-		for i, rec := range known {
-			if rec != nil {
-				st.ids[refs[i].ID] = rec
-			}
-		}
-		return loadConversations(ctx, r, missing)
-	})
-}
-
-// loadConversations fills in heads, and the members of groups.
-func loadConversations(ctx context.Context, r *chain.Reader, cs []*conversation) error {
-	ids := make([]im.ConversationID, len(cs))
-	for i, c := range cs {
-		ids[i] = c.id
-	}
-	heads, err := r.ConversationHeads(ctx, ids)
-	if err != nil {
-		return err
-	}
-	for i, c := range cs {
-		c.head = heads[i]
-		if c.head == nil || c.parsed.Kind != im.KindGroup {
-			continue
-		}
-		records, err := r.Participants(ctx, c.id)
-		if err != nil {
-			return err
-		}
-		for u, rec := range records {
-			c.members = append(c.members, member{u, rec})
-		}
-		slices.SortFunc(c.members, func(a, b member) int { return compareMember(a, b.user) })
-	}
-	return nil
-}
-
-// keep puts the groups of st into the cache and lets go of what has become too much.
-func (w *convWorker) keep(st *convState) {
-	for id, c := range st.conversations {
-		if c.parsed.Kind != im.KindGroup || c.head == nil {
-			continue
-		}
-		w.groups.Remove(id) // its size may have changed
-		c.cached = len(c.members)
-		w.members += c.cached
-		w.groups.Add(id, c)
-	}
-	for w.members > maxCachedMembers && w.groups.Len() > 0 {
-		w.groups.RemoveOldest()
 	}
 }

@@ -52,15 +52,36 @@ func TestPipelineReportsWhatIsBuiltWrong(t *testing.T) {
 		},
 		"a cache that forgets who is in": func(p partition.Processor) {
 			if w, ok := p.(*convWorker); ok {
-				for _, c := range w.groups.Values() {
-					c.members = c.members[:1]
+				for _, c := range w.conversations.Values() {
+					c.members = c.members[:min(1, len(c.members))]
 				}
 			}
 		},
 		"a cache of heads that is behind": func(p partition.Processor) {
 			if w, ok := p.(*convWorker); ok {
-				for _, c := range w.groups.Values() {
+				for _, c := range w.conversations.Values() {
 					c.head.LastIndex = max(c.head.GetLastIndex(), 1) - 1
+				}
+			}
+		},
+		"a cache of message ids that names others": func(p partition.Processor) {
+			if w, ok := p.(*convWorker); ok {
+				for _, r := range w.ids.Values() {
+					r.ConversationIndex++
+				}
+			}
+		},
+		"a cache of user heads that is behind": func(p partition.Processor) {
+			if w, ok := p.(*userWorker); ok {
+				for _, h := range w.heads.Values() {
+					h.LastIndex--
+				}
+			}
+		},
+		"a cache of list records that is behind": func(p partition.Processor) {
+			if w, ok := p.(*userWorker); ok {
+				for _, l := range w.lists.Values() {
+					l.ReadIndex = 0
 				}
 			}
 		},

@@ -27,7 +27,7 @@ type conversation struct {
 	parsed  im.Conversation
 	head    *imv1.ConversationHead // nil: there is none yet
 	members []member               // of a group, sorted by user; everybody who is or was in
-	cached  int                    // members that the worker's cache counts for it
+	cached  int                    // records that the worker's cache counts for it
 }
 
 // member is a user who is or was in a group.
@@ -96,6 +96,10 @@ func (c *conversation) recipients(msg *imv1.Message) []im.UserID {
 type convState struct {
 	conversations map[im.ConversationID]*conversation
 	ids           map[im.MessageID]*imv1.MessageIdRecord // absent: no such message
+}
+
+func newConvState() *convState {
+	return &convState{conversations: make(map[im.ConversationID]*conversation), ids: make(map[im.MessageID]*imv1.MessageIdRecord)}
 }
 
 // entered is a command that took a place in the chain.

@@ -1,9 +1,6 @@
 package sequencer
 
 import (
-	"maps"
-	"slices"
-
 	"github.com/catena-im/catena/pkg/chain"
 	"github.com/catena-im/catena/pkg/im"
 	"github.com/catena-im/catena/pkg/refusal"
@@ -33,17 +30,6 @@ func newUserState(progress []*imv1.FanoutProgress) *userState {
 		touched: make(map[im.UserID]struct{}), listed: make(map[chain.ListRef]struct{}),
 		moved: make(map[chain.ListRef]*imv1.ReadMoved),
 	}
-}
-
-// want notes that a user and one of its conversations are to be loaded.
-func (st *userState) want(user, conversation string) {
-	st.heads[im.UserID(user)] = nil
-	st.lists[chain.ListRef{User: im.UserID(user), Conversation: im.ConversationID(conversation)}] = nil
-}
-
-// wanted lists what is to be loaded.
-func (st *userState) wanted() ([]im.UserID, []chain.ListRef) {
-	return slices.Collect(maps.Keys(st.heads)), slices.Collect(maps.Keys(st.lists))
 }
 
 // fanout enters one message into the chains of the users it names, and answers where. A repeated entry answers nil.

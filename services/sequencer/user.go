@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/catena-im/catena/pkg/bus"
@@ -18,7 +18,8 @@ import (
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
-// userWorker is the processor of a user partition. It also answers the edges that register sessions.
+// userWorker is the processor of a user partition. It also answers the edges that register sessions. What it has loaded
+// stays in memory, as with a convWorker.
 type userWorker struct {
 	layout   chain.Layout
 	deps     Deps
@@ -28,10 +29,15 @@ type userWorker struct {
 	sessions *sessions
 	sub      *bus.Subscription
 	progress []*imv1.FanoutProgress // as in the store
+
+	heads *simplelru.LRU[im.UserID, *imv1.UserHead]
+	lists *simplelru.LRU[chain.ListRef, *imv1.ListRecord]
 }
 
 func newUserWorker(ctx context.Context, l chain.Layout, deps Deps, p bus.Partition, epoch uint64, log *slog.Logger) (*userWorker, error) {
 	w := &userWorker{layout: l, deps: deps, part: p, epoch: epoch, log: log, sessions: newSessions(epoch)}
+	w.heads, _ = simplelru.NewLRU[im.UserID, *imv1.UserHead](maxCachedHeads, nil)
+	w.lists, _ = simplelru.NewLRU[chain.ListRef, *imv1.ListRecord](maxCachedLists, nil)
 	err := read(ctx, deps.Store, l, func(r *chain.Reader) (err error) {
 		w.progress, err = r.Progress(ctx, p.Number)
 		return err
@@ -65,7 +71,7 @@ func (w *userWorker) register(p bus.Packet) {
 	if reply.GetKnown() && len(req.GetAddUserIds()) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
-		heads, err := w.heads(ctx, req.GetAddUserIds())
+		heads, err := w.headsOf(ctx, req.GetAddUserIds())
 		if err != nil {
 			w.log.Warn("heads not read; the edge asks again", "edge", req.GetEdgeId(), "err", err)
 			return
@@ -77,7 +83,7 @@ func (w *userWorker) register(p bus.Packet) {
 	}
 }
 
-func (w *userWorker) heads(ctx context.Context, users []string) ([]*imv1.Head, error) {
+func (w *userWorker) headsOf(ctx context.Context, users []string) ([]*imv1.Head, error) {
 	ids := make([]im.UserID, len(users))
 	for i, u := range users {
 		ids[i] = im.UserID(u)
@@ -180,6 +186,7 @@ func (w *userWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effect
 	// Deliveries are hints: what is lost is pulled, so they leave with the answers and nothing waits for them.
 	eff.Answer = out.send
 	w.progress = st.progress
+	w.keep(st)
 	return eff, nil
 }
 
@@ -207,39 +214,4 @@ func (w *userWorker) writes(st *userState) *kv.Batch {
 		}
 	}
 	return b
-}
-
-// load reads everything that the inputs touch.
-func (w *userWorker) load(ctx context.Context, inputs []input) (*userState, error) {
-	st := newUserState(slices.Clone(w.progress))
-	for _, in := range inputs {
-		if in.refused != nil {
-			continue
-		}
-		if in.command != nil {
-			st.want(in.command.GetUserId(), in.command.GetMarkRead().GetConversationId())
-			continue
-		}
-		for _, u := range in.entry.GetUserIds() {
-			st.want(u, in.msg.GetConversationId())
-		}
-	}
-	users, refs := st.wanted()
-	return st, read(ctx, w.deps.Store, w.layout, func(r *chain.Reader) error {
-		heads, err := r.UserHeads(ctx, users)
-		if err != nil {
-			return err
-		}
-		lists, err := r.Lists(ctx, refs)
-		if err != nil {
-			return err
-		}
-		for i, h := range heads {
-			st.heads[users[i]] = h
-		}
-		for i, l := range lists {
-			st.lists[refs[i]] = l
-		}
-		return nil
-	})
 }
