@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"time"
 )
 
 // writeFile replaces a file so that a crash leaves the old one or the new one.
@@ -46,7 +48,8 @@ func syncPath(path string) error {
 // kernel, so that an fsync of the log through another descriptor does. A log that was there and is gone has become a
 // table, which goleveldb syncs.
 type journal struct {
-	dir string
+	dir   string
+	delay string // file
 
 	turn sync.Mutex // held while the files are synced
 
@@ -80,6 +83,11 @@ func (j *journal) sync() error {
 }
 
 func (j *journal) flush() error {
+	late, err := readDelay(j.delay)
+	if err != nil {
+		return err
+	}
+	time.Sleep(late)
 	logs, err := filepath.Glob(filepath.Join(j.dir, "*.log"))
 	if err != nil {
 		return err
@@ -90,4 +98,20 @@ func (j *journal) flush() error {
 		}
 	}
 	return nil
+}
+
+// readDelay reads a duration from a file; without the file it is 0.
+func readDelay(path string) (time.Duration, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	d, err := time.ParseDuration(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return d, nil
 }

@@ -18,7 +18,7 @@ type etcdServer struct {
 	etcdserverpb.UnimplementedKVServer
 	etcdserverpb.UnimplementedClusterServer
 	placement *placement
-	url       string
+	ways      *ways
 }
 
 func etcdHeader(k *knowledge) *etcdserverpb.ResponseHeader {
@@ -59,9 +59,10 @@ func (e *etcdServer) Put(_ context.Context, q *etcdserverpb.PutRequest) (*etcdse
 }
 
 // MemberList names this process.
-func (e *etcdServer) MemberList(context.Context, *etcdserverpb.MemberListRequest) (*etcdserverpb.MemberListResponse, error) {
+func (e *etcdServer) MemberList(ctx context.Context, _ *etcdserverpb.MemberListRequest) (*etcdserverpb.MemberListResponse, error) {
+	url := e.ways.url(ctx)
 	answer := &etcdserverpb.MemberListResponse{
-		Members: []*etcdserverpb.Member{{ID: 1, Name: "tikvdev", ClientURLs: []string{e.url}, PeerURLs: []string{e.url}}},
+		Members: []*etcdserverpb.Member{{ID: 1, Name: "tikvdev", ClientURLs: []string{url}, PeerURLs: []string{url}}},
 	}
 	e.placement.look(func(k *knowledge) { answer.Header = etcdHeader(k) })
 	return answer, nil

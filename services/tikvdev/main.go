@@ -51,10 +51,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // config is what the flags say.
 type config struct {
-	role                        string // all, pd, store
-	data                        string // folder
-	pd, store                   string // host:port to listen on; for a store, pd is where PD is
-	advertisePD, advertiseStore string // host:port that clients are told; "": where it listens
+	role                        string            // all, pd, store
+	data                        string            // folder
+	pd, store                   string            // host:port to listen on; for a store, pd is where PD is
+	advertisePD, advertiseStore string            // host:port that clients are told; "": where it listens
+	ways                        map[string]string // address of the store that clients are told, by that of PD which they came by
 	fsync                       bool
 	split                       []string // keys, raw
 	ca, cert, key               string
@@ -69,6 +70,9 @@ For tests and development only: one store, no replication.
   tikvdev --role pd --data D                  PD alone,
   tikvdev --role store --data D --pd HOST:PORT  and a store that finds it there
 
+While the file store/fsync-delay in the data folder holds a duration, such as 200ms, every fsync of the store takes that
+much longer.
+
 When it is ready it prints one line to standard output:
   ready role=all pd=127.0.0.1:2379 store=127.0.0.1:20160
 
@@ -76,7 +80,7 @@ When it is ready it prints one line to standard output:
 
 func parse(args []string, stderr io.Writer) (config, error) {
 	var c config
-	var split string
+	var split, pairs string
 	f := flag.NewFlagSet("tikvdev", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.Usage = func() {
@@ -89,6 +93,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	f.StringVar(&c.store, "store", "127.0.0.1:20160", "`address` that the store listens on; port 0 takes a free one")
 	f.StringVar(&c.advertisePD, "advertise-pd", "", "`address` of PD that clients are told, such as that of a proxy (default: where it listens)")
 	f.StringVar(&c.advertiseStore, "advertise-store", "", "`address` of the store that clients are told (default: where it listens)")
+	f.StringVar(&pairs, "ways", "", "comma-separated `PD=STORE` pairs of addresses: clients that came by the first, such as a proxy of their own, are told both")
 	f.BoolVar(&c.fsync, "fsync", true, "fsync before a write is answered; without, a power loss may take what was answered")
 	f.StringVar(&split, "split", "", "comma-separated `keys` at which the regions are cut at start, so that transactions span several")
 	f.StringVar(&c.ca, "ca", "", "`file` with the certificate authority, for TLS on both ports with --cert and --key; clients must have a certificate too")
@@ -99,6 +104,10 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	}
 	if split != "" {
 		c.split = strings.Split(split, ",")
+	}
+	var err error
+	if c.ways, err = parseWays(pairs); err != nil {
+		return c, fmt.Errorf("--ways: %w", err)
 	}
 	switch {
 	case f.NArg() > 0:

@@ -172,6 +172,7 @@ func TestArguments(t *testing.T) {
 		{"--help", 0, "For tests and development only"},
 		{"--role tikv", 2, `--role is "tikv": pd, store or all`},
 		{"--cert c.pem", 2, "--ca, --cert and --key go together"},
+		{"--ways 127.0.0.1:1", 2, `--ways: "127.0.0.1:1" is not PD=STORE`},
 		{"data", 2, `unknown argument "data"`},
 		{"--pd 256.0.0.1:1 --data " + t.TempDir(), 1, "--pd: "},
 	} {

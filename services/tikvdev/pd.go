@@ -19,10 +19,10 @@ type pdServer struct {
 	pdpb.UnimplementedPDServer
 	placement *placement
 	tso       *tso
-	url       string
+	ways      *ways
 }
 
-func newPD(dir, addr string, secret bool) (*pdServer, error) {
+func newPD(dir string, w *ways) (*pdServer, error) {
 	p, err := openPlacement(filepath.Join(dir, "placement.json"))
 	if err != nil {
 		return nil, fmt.Errorf("open pd: %w", err)
@@ -31,19 +31,16 @@ func newPD(dir, addr string, secret bool) (*pdServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open pd: %w", err)
 	}
-	scheme := "http://"
-	if secret {
-		scheme = "https://"
-	}
-	return &pdServer{placement: p, tso: t, url: scheme + addr}, nil
+	return &pdServer{placement: p, tso: t, ways: w}, nil
 }
 
 func (s *pdServer) header() *pdpb.ResponseHeader {
 	return &pdpb.ResponseHeader{ClusterId: s.placement.cluster()}
 }
 
-func (s *pdServer) GetMembers(context.Context, *pdpb.GetMembersRequest) (*pdpb.GetMembersResponse, error) {
-	m := &pdpb.Member{Name: "tikvdev", MemberId: 1, ClientUrls: []string{s.url}, PeerUrls: []string{s.url}}
+func (s *pdServer) GetMembers(ctx context.Context, _ *pdpb.GetMembersRequest) (*pdpb.GetMembersResponse, error) {
+	url := s.ways.url(ctx)
+	m := &pdpb.Member{Name: "tikvdev", MemberId: 1, ClientUrls: []string{url}, PeerUrls: []string{url}}
 	return &pdpb.GetMembersResponse{Header: s.header(), Members: []*pdpb.Member{m}, Leader: m, EtcdLeader: m}, nil
 }
 

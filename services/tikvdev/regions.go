@@ -46,11 +46,11 @@ func (s *pdServer) PutStore(_ context.Context, q *pdpb.PutStoreRequest) (*pdpb.P
 	})
 }
 
-func (s *pdServer) GetStore(_ context.Context, q *pdpb.GetStoreRequest) (*pdpb.GetStoreResponse, error) {
+func (s *pdServer) GetStore(ctx context.Context, q *pdpb.GetStoreRequest) (*pdpb.GetStoreResponse, error) {
 	answer := &pdpb.GetStoreResponse{Header: s.header(), Stats: &pdpb.StoreStats{}}
 	s.placement.look(func(k *knowledge) {
 		if addr, ok := k.Stores[q.StoreId]; ok {
-			answer.Store = storeMeta(q.StoreId, addr)
+			answer.Store = storeMeta(q.StoreId, s.ways.store(ctx, addr))
 		}
 	})
 	if answer.Store == nil {
@@ -59,11 +59,11 @@ func (s *pdServer) GetStore(_ context.Context, q *pdpb.GetStoreRequest) (*pdpb.G
 	return answer, nil
 }
 
-func (s *pdServer) GetAllStores(context.Context, *pdpb.GetAllStoresRequest) (*pdpb.GetAllStoresResponse, error) {
+func (s *pdServer) GetAllStores(ctx context.Context, _ *pdpb.GetAllStoresRequest) (*pdpb.GetAllStoresResponse, error) {
 	answer := &pdpb.GetAllStoresResponse{Header: s.header()}
 	s.placement.look(func(k *knowledge) {
 		for id, addr := range k.Stores {
-			answer.Stores = append(answer.Stores, storeMeta(id, addr))
+			answer.Stores = append(answer.Stores, storeMeta(id, s.ways.store(ctx, addr)))
 		}
 	})
 	return answer, nil

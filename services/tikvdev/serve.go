@@ -83,7 +83,11 @@ func servePD(ctx context.Context, g *errgroup.Group, cfg *config, secret *tls.Co
 	if cfg.advertisePD == "" {
 		cfg.advertisePD = cfg.pd
 	}
-	p, err := newPD(dir, cfg.advertisePD, secret != nil)
+	w := &ways{scheme: "http://", pd: cfg.advertisePD, stores: cfg.ways}
+	if secret != nil {
+		w.scheme = "https://"
+	}
+	p, err := newPD(dir, w)
 	if err != nil {
 		_ = l.Close()
 		unlock()
@@ -91,7 +95,7 @@ func servePD(ctx context.Context, g *errgroup.Group, cfg *config, secret *tls.Co
 	}
 	s := newServer(secret)
 	pdpb.RegisterPDServer(s, p)
-	e := &etcdServer{placement: p.placement, url: p.url}
+	e := &etcdServer{placement: p.placement, ways: w}
 	etcd.RegisterKVServer(s, e)
 	etcd.RegisterClusterServer(s, e)
 	g.Go(func() error {

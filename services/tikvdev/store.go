@@ -47,7 +47,7 @@ func newStore(ctx context.Context, cfg config, secret *tls.Config, log *slog.Log
 	}
 	s := &store{log: log, addr: cfg.advertiseStore, mock: mock, cluster: cluster, broken: make(chan error, 1)}
 	if cfg.fsync {
-		s.journal = &journal{dir: db}
+		s.journal = &journal{dir: db, delay: filepath.Join(dir, "fsync-delay")}
 	}
 	if s.pd, err = dialPD(ctx, cfg, secret, log); err != nil {
 		_ = mock.Close()
