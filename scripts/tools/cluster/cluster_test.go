@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,11 +12,14 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/catena-im/catena/scripts/tools/cluster/link"
 )
 
 // asProcess makes a run of the test binary be a process of a cluster: it says that it is ready and ends by SIGTERM, or
@@ -80,16 +84,16 @@ func TestProcessIsStartedStoppedAndKilled(t *testing.T) {
 		t.Errorf("started twice: pid %d, then %d", pid, again)
 	}
 	must(t, c.pause(p))
-	if s := p.state(t.Context()); s != fmt.Sprintf("paused (pid %d)", pid) {
+	if s := p.condition(t.Context()).String(); s != fmt.Sprintf("paused (pid %d)", pid) {
 		t.Errorf("got %q of a paused process", s)
 	}
 	must(t, c.resume(p))
-	if s := p.state(t.Context()); s != fmt.Sprintf("ready (pid %d)", pid) {
+	if s := p.condition(t.Context()).String(); s != fmt.Sprintf("ready (pid %d)", pid) {
 		t.Errorf("got %q of one that goes on", s)
 	}
 	must(t, c.pause(p))
 	must(t, c.stop(p, c.timeout)) // although it is paused
-	if pid := running(t, p); pid != 0 || p.state(t.Context()) != "stopped" {
+	if pid := running(t, p); pid != 0 || p.condition(t.Context()).String() != "stopped" {
 		t.Errorf("pid %d runs after the stop", pid)
 	}
 	if strings.Contains(out.String(), "does not stop") {
@@ -170,11 +174,149 @@ func TestPortsAreApart(t *testing.T) {
 	for _, p := range c.processes {
 		for use, port := range p.Ports {
 			name := p.Name + " " + use
-			if other := seen[port]; other != "" || port < 7500 || port > 7599 {
+			if other := seen[port]; other != "" || port < 7500 || port > 7598 {
 				t.Errorf("port %d of %s is that of %s, or outside of the hundred", port, name, other)
 			}
 			seen[port] = name
 		}
+	}
+	for _, l := range c.links() {
+		name := l.From + " to " + l.To
+		port, err := strconv.Atoi(strings.TrimPrefix(l.Listen, "127.0.0.1:"))
+		must(t, err)
+		if other := seen[port]; other != "" || port < 7600 || port >= 7500+ports {
+			t.Errorf("port %d of %s is that of %s, or out of range", port, name, other)
+		}
+		seen[port] = name
+	}
+}
+
+// TestLinksLeadToThePorts: what a process connects to is a link, and the link leads to where the other one listens.
+func TestLinksLeadToThePorts(t *testing.T) {
+	c := newCluster(options{}, wanted{Base: 7500, Edges: 1, Sequencers: 1, Histories: 1}, io.Discard)
+	for way, want := range map[[2]string]int{
+		{"sequencer-1", "nats-2"}: 7502, {"history-1", "tikv"}: 7531, {"edge-1", "nats-1"}: 7501, {"nats-3", "nats-1"}: 7511, {"tikv", "pd"}: 7530,
+	} {
+		at := slices.IndexFunc(c.links(), func(l link.Link) bool { return l.From == way[0] && l.To == way[1] })
+		if l := c.links()[at]; l.Target != local(want) || l.Listen != c.way(way[0], way[1]) {
+			t.Errorf("%v: got %+v, want port %d", way, l, want)
+		}
+	}
+	pair := c.way("sequencer-1", "pd") + "=" + c.way("sequencer-1", "tikv")
+	if pd := c.kind("pd")[0]; !slices.ContainsFunc(pd.args, func(a string) bool { return strings.Contains(a, pair+",") }) {
+		t.Errorf("pd does not know %s: %q", pair, pd.args)
+	}
+	if tikv := c.kind("tikv")[0]; !slices.Contains(tikv.args, c.way("tikv", "pd")) {
+		t.Errorf("the store does not take its link to pd: %q", tikv.args)
+	}
+	c = newCluster(options{}, wanted{Base: 7500, Edges: 1, Sequencers: 1, Histories: 1, PD: "pd:2379"}, io.Discard)
+	if slices.ContainsFunc(c.links(), func(l link.Link) bool { return l.To == "pd" || l.To == "tikv" }) {
+		t.Error("there are links to a TiKV whose PD tells other addresses")
+	}
+}
+
+// TestCutAndHeal takes the links of a cluster that does not run.
+func TestCutAndHeal(t *testing.T) {
+	out := new(strings.Builder)
+	w := wanted{Edges: 1, Sequencers: 1, Histories: 1}
+	var err error
+	w.Base, err = freeBase(w)
+	must(t, err)
+	dir := t.TempDir()
+	c := newCluster(options{dir: dir, json: true}, w, out)
+	must(t, os.MkdirAll(filepath.Join(dir, "data", "tikv", "store"), 0o700))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- c.carry(ctx) }()
+	defer func() {
+		cancel()
+		must(t, <-ended)
+	}()
+	for err := c.kind("links")[0].ready(ctx); err != nil; err = c.kind("links")[0].ready(ctx) {
+		if len(ended) > 0 {
+			t.Fatal(<-ended)
+		}
+	}
+	must(t, c.cut(ctx, []string{"sequencer-1", "nats-[12]", "tikv"}, link.Fault{LoseTo: true}))
+	must(t, c.cut(ctx, []string{"tikv", "pd"}, link.Fault{Cut: true}))
+	must(t, c.cut(ctx, []string{"tikv", "history-1"}, link.Fault{LoseTo: true})) // seen from the other side
+	must(t, c.slowDisk([]string{"tikv", "20ms"}))
+	out.Reset()
+	must(t, c.status(ctx))
+	var s shown
+	must(t, json.Unmarshal([]byte(out.String()), &s))
+	if got, want := fmt.Sprint(faulty(s.Links)), "[sequencer-1 nats-1 loses what is sent sequencer-1 nats-2 loses what is sent "+
+		"sequencer-1 tikv loses what is sent history-1 tikv loses what comes back tikv pd cut]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if p := s.Processes[0]; p.Name != "links" || p.State != "stopped" { // it is this test
+		t.Errorf("got %+v", p)
+	}
+	must(t, c.heal(ctx, []string{"sequencer-1", "nats-*"}))
+	if broken, err := c.broken(ctx); err != nil || len(broken) != 3 {
+		t.Errorf("got %v, %v", broken, err)
+	}
+	must(t, c.heal(ctx, nil))
+	broken, err := c.broken(ctx)
+	if _, slow := os.Stat(filepath.Join(dir, "data", "tikv", "store", "fsync-delay")); err != nil || len(broken) > 0 || slow == nil {
+		t.Errorf("not healed: %v, %v, disk %v", broken, err, slow)
+	}
+	for _, names := range [][]string{{"edge-1"}, {"edge-1", "tikv"}, {"edge-1", "edge-1"}, {"x", "edge-1"}} {
+		if err := c.cut(ctx, names, link.Fault{}); err == nil {
+			t.Errorf("%v is taken", names)
+		}
+	}
+}
+
+func faulty(all []link.State) (texts []string) {
+	for _, s := range all {
+		texts = append(texts, s.From, s.To, s.Fault.String())
+	}
+	return texts
+}
+
+func TestFlagsSayWhatACutIs(t *testing.T) {
+	for args, want := range map[string]link.Fault{
+		"":           {Cut: true},
+		"--silent":   {LoseTo: true, LoseFrom: true},
+		"--one-way":  {LoseTo: true},
+		"--delay 1s": {Delay: time.Second},
+	} {
+		_, o, _, err := parse(append([]string{"cut"}, strings.Fields(args)...))
+		must(t, err)
+		if got, err := o.fault(); err != nil || got != want {
+			t.Errorf("%s: got %v, %v", args, got, err)
+		}
+	}
+	_, o, _, err := parse([]string{"cut", "--silent", "--delay", "1s"})
+	must(t, err)
+	if _, err := o.fault(); err == nil {
+		t.Error("two things at once are taken")
+	}
+}
+
+func TestFoldersAreFound(t *testing.T) {
+	top := t.TempDir()
+	deep := filepath.Join(top, "services", "catena")
+	must(t, os.MkdirAll(deep, 0o700))
+	t.Chdir(deep)
+	_, o, _, err := parse([]string{"status"})
+	must(t, err)
+	if o.dir != filepath.Join(deep, folder) || o.root != "" {
+		t.Errorf("outside of a repository: %s, %s", o.dir, o.root)
+	}
+	must(t, os.WriteFile(filepath.Join(top, mark), nil, 0o600))
+	_, o, _, err = parse([]string{"status"})
+	must(t, err)
+	if o.dir != filepath.Join(top, folder) || o.root != top {
+		t.Errorf("in a repository: %s, %s", o.dir, o.root)
+	}
+	c := newCluster(options{dir: top, root: "/the/root"}, wanted{Base: 7500, Edges: 1, Sequencers: 1, Histories: 1}, io.Discard)
+	must(t, c.save())
+	c, err = load(options{dir: top}, io.Discard)
+	must(t, err)
+	if c.root != "/the/root" {
+		t.Errorf("the root is not remembered: %q", c.root)
 	}
 }
 
@@ -235,10 +377,10 @@ func TestConfigurationsAreFilledIn(t *testing.T) {
 	must(t, c.makeSecrets())
 	must(t, c.render())
 	for name, parts := range map[string][]string{
-		"nats-2.conf":      {`server_name: "nats-2"`, "127.0.0.1:7502", "nats://127.0.0.1:7511", "nats://127.0.0.1:7513", "sync_interval: always"},
-		"edge-1.yaml":      {"roles: [edge]", "127.0.0.1:7541", "127.0.0.1:7551", "user: \"edge\"", "_INBOX_edge", "token.key"},
-		"sequencer-1.yaml": {"roles: [sequencer]", "127.0.0.1:7561", "pd: [127.0.0.1:7530]", "nats://127.0.0.1:7501,nats://127.0.0.1:7502"},
-		"provisioner.yaml": {"user: \"provisioner\"", "replicas: 3"},
+		"nats-2.conf":      {`server_name: "nats-2"`, "127.0.0.1:7502", "nats://127.0.0.1:7740", "nats://127.0.0.1:7742", "no_advertise: true", `advertise: "127.0.0.1:7599"`, "sync_interval: always"},
+		"edge-1.yaml":      {"roles: [edge]", "127.0.0.1:7541", "127.0.0.1:7551", "nats://127.0.0.1:7690,nats://127.0.0.1:7691,nats://127.0.0.1:7692", "user: \"edge\"", "_INBOX_edge", "token.key"},
+		"sequencer-1.yaml": {"roles: [sequencer]", "127.0.0.1:7561", "pd: [127.0.0.1:7603]", "nats://127.0.0.1:7600,nats://127.0.0.1:7601"},
+		"provisioner.yaml": {"user: \"provisioner\"", "replicas: 3", "nats://127.0.0.1:7501", "pd: [127.0.0.1:7530]"},
 		"permissions.conf": {"accounts {"},
 	} {
 		text, err := os.ReadFile(c.conf(name))

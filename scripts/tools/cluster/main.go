@@ -1,9 +1,10 @@
 //go:build unix
 
 // Command cluster runs a development cluster of real processes on this machine: three NATS servers, a development TiKV
-// (or a real one), edges, sequencers and history services, each with a log of its own, all below one folder. It brings
-// the cluster up and down, and kills, stops, pauses and starts single processes. It knows Catena only from outside: by
-// its command line, its configuration file and its readiness endpoint.
+// (or a real one), edges, sequencers and history services, each with a log of its own, all below one folder, and one that
+// all connections between them go through. It brings the cluster up and down, kills, stops, pauses and starts single
+// processes, and cuts and heals what connects them. It knows Catena only from outside: by its command line, its
+// configuration file and its readiness endpoint.
 package main
 
 import (
@@ -14,26 +15,32 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/catena-im/catena/scripts/tools/cluster/link"
 )
 
 const usage = `cluster COMMAND [flags] [NAME…]
 
   up                 start what does not run, wait until it is ready, print addresses and what to try
   down               stop everything; the data stays (--clean removes it)
-  status             what runs
+  status             what runs, and what is done to the links; --json for programs
   kill NAME…         SIGKILL: no goodbye
   stop NAME…         SIGTERM, and wait for the end
   start NAME…        start again, and wait until it is ready
   pause NAME…        SIGSTOP
   resume NAME…       SIGCONT
+  cut A B…           reset what connects A with the others, and refuse more; --silent: nothing arrives and nothing is
+                     closed; --one-way: so, but only what A sends; --delay D: everything arrives D later
+  heal [A B…]        let it pass again; without names everything, and the disk is fast again
+  slow tikv D        every fsync of the development TiKV takes D longer; 0s ends that
   logs [-f] NAME     the end of a log; -f goes on
   drill              a cluster of its own, a check with faults against it, a killed sequencer, and the end
 
-A NAME is one that status shows, or a pattern such as 'sequencer-*'.
+A NAME is one that status shows, or a pattern such as 'sequencer-*'. Without --dir it is the cluster of the folder or
+repository that you are in; the copy of this program in a cluster's bin folder knows its cluster from anywhere.
 
 `
 
@@ -55,6 +62,10 @@ type options struct {
 	hold      bool
 	clean     bool
 	follow    bool
+	json      bool
+	silent    bool
+	oneWay    bool
+	delay     time.Duration
 	lines     int
 	timeout   time.Duration
 	duration  time.Duration
@@ -66,9 +77,9 @@ func parse(args []string) (command string, o options, names []string, err error)
 		fmt.Fprint(f.Output(), usage)
 		f.PrintDefaults()
 	}
-	f.StringVar(&o.dir, "dir", ".catena-cluster", "`folder` of the cluster: data, logs, configurations, pids")
-	f.StringVar(&o.root, "root", ".", "`folder` of the repository")
-	f.IntVar(&o.wanted.Base, "base-port", defaultBase, "the ports are this and the 99 above it; 0 finds free ones. Kept once the cluster was up")
+	f.StringVar(&o.dir, "dir", "", "`folder` of the cluster: data, logs, configurations, pids (default .catena-cluster in the repository)")
+	f.StringVar(&o.root, "root", "", "`folder` of the repository (default: the one that you are in, or that the cluster was made from)")
+	f.IntVar(&o.wanted.Base, "base-port", defaultBase, "the ports are this and the 299 above it; 0 finds free ones. Kept once the cluster was up")
 	f.IntVar(&o.wanted.Edges, "edges", 2, "number of edges")
 	f.IntVar(&o.wanted.Sequencers, "sequencers", 2, "number of sequencers")
 	f.IntVar(&o.wanted.Histories, "histories", 2, "number of history services")
@@ -76,6 +87,10 @@ func parse(args []string) (command string, o options, names []string, err error)
 	f.StringVar(&o.wanted.Prefix, "tikv-prefix", "", "1 or 2 bytes before every key there; a new cluster needs one that no other used")
 	f.BoolVar(&o.hold, "hold", false, "up: stay until standard input ends or a signal comes, then bring the cluster down")
 	f.BoolVar(&o.clean, "clean", false, "down: remove the folder too")
+	f.BoolVar(&o.json, "json", false, "status: as one JSON object")
+	f.BoolVar(&o.silent, "silent", false, "cut: lose what is sent instead of resetting connections")
+	f.BoolVar(&o.oneWay, "one-way", false, "cut: lose only what the first one sends")
+	f.DurationVar(&o.delay, "delay", 0, "cut: hold everything for this long instead")
 	f.BoolVar(&o.follow, "f", false, "logs: go on with what is added")
 	f.IntVar(&o.lines, "n", 50, "logs: `number` of lines")
 	f.DurationVar(&o.timeout, "timeout", 90*time.Second, "how long a process may take to get ready")
@@ -97,10 +112,20 @@ func parse(args []string) (command string, o options, names []string, err error)
 		}
 	}
 	f.Visit(func(given *flag.Flag) { o.wanted.given = append(o.wanted.given, given.Name) })
-	if o.dir, err = filepath.Abs(o.dir); err == nil {
-		o.root, err = filepath.Abs(o.root)
+	return command, o, names, o.place()
+}
+
+// fault is what cut does.
+func (o *options) fault() (link.Fault, error) {
+	switch ways := o.silent || o.oneWay; {
+	case o.silent && o.oneWay, ways && o.delay != 0:
+		return link.Fault{}, errors.New("--silent, --one-way, --delay: give one of them")
+	case ways:
+		return link.Fault{LoseTo: true, LoseFrom: o.silent}, nil
+	case o.delay != 0:
+		return link.Fault{Delay: o.delay}, nil
 	}
-	return command, o, names, err
+	return link.Fault{Cut: true}, nil
 }
 
 func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
@@ -123,6 +148,18 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error 
 		return c.down(o.clean)
 	case "status":
 		return c.status(ctx)
+	case "carry":
+		return c.carry(ctx)
+	case "cut":
+		f, err := o.fault()
+		if err != nil {
+			return err
+		}
+		return c.cut(ctx, names, f)
+	case "heal":
+		return c.heal(ctx, names)
+	case "slow":
+		return c.slowDisk(names)
 	case "kill":
 		return c.each(names, c.kill)
 	case "stop":

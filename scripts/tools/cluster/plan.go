@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"path"
 	"path/filepath"
 	"slices"
@@ -59,11 +58,14 @@ func (w wanted) validate() error {
 			return fmt.Errorf("--%s %d: 1 to %d", name, n, maxOfAKind)
 		}
 	}
-	if w.Base < 1024 || w.Base > 65535-100 {
-		return fmt.Errorf("--base-port %d: 1024 to %d, or 0 for free ones", w.Base, 65535-100)
+	if w.Base < 1024 || w.Base > 65536-ports {
+		return fmt.Errorf("--base-port %d: 1024 to %d, or 0 for free ones", w.Base, 65536-ports)
 	}
 	return nil
 }
+
+// ports is how many of them a cluster may use, from its base on.
+const ports = 300
 
 // process is one that the cluster consists of.
 type process struct {
@@ -81,7 +83,8 @@ type process struct {
 
 // The order in which the processes start; they stop the other way round.
 const (
-	phaseNATS = iota
+	phaseLinks = iota // everything that connects goes through it
+	phaseNATS
 	phasePD
 	phaseTiKV
 	phaseWorkers // provisioning comes before these
@@ -97,6 +100,7 @@ var offsets = map[string]map[string]int{
 	"edge":      {"client": 40, "admin": 50},
 	"sequencer": {"admin": 60},
 	"history":   {"admin": 70},
+	"links":     {"control": 80},
 }
 
 // cluster is one folder with its processes.
@@ -109,7 +113,8 @@ type cluster struct {
 
 func newCluster(o options, w wanted, out io.Writer) *cluster {
 	c := &cluster{options: o, wanted: w, out: out}
-	c.add("nats", phaseNATS, 3)
+	c.add("links", phaseLinks, 0)
+	c.add("nats", phaseNATS, natsServers)
 	if w.PD == "" {
 		c.add("pd", phasePD, 0)
 		c.add("tikv", phaseTiKV, 0)
@@ -141,25 +146,29 @@ func (c *cluster) add(kind string, phase, n int) {
 
 // command fills in how a process is run and how it shows that it is ready.
 func (c *cluster) command(p *process) {
-	at := func(use string) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Ports[use])) }
+	at := func(use string) string { return local(p.Ports[use]) }
 	data := c.data(p)
 	switch p.Kind {
+	case "links":
+		p.args = []string{c.bin("cluster"), "carry", "--dir", c.dir}
+		p.ready = answers("http://" + at("control") + "/")
 	case "nats":
 		p.args = []string{filepath.Join(c.root, ".bin", "nats-server"), "-c", c.conf(p.Name + ".conf")}
 		p.env = c.natsPasswords()
 		p.ready = answers("http://" + at("monitor") + "/healthz")
 	case "pd":
-		p.args = []string{c.bin("tikvdev"), "--role", "pd", "--data", data, "--pd", at("client")}
+		p.args = []string{c.bin("tikvdev"), "--role", "pd", "--data", data, "--pd", at("client"), "--ways", c.ways()}
 		p.ready = says(p.Log, "ready role=pd")
 	case "tikv":
-		pd := net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Base+offsets["pd"]["client"]))
-		p.args = []string{c.bin("tikvdev"), "--role", "store", "--data", data, "--pd", pd, "--store", at("client")}
+		p.args = []string{c.bin("tikvdev"), "--role", "store", "--data", data, "--pd", c.way(p.Name, "pd"), "--store", at("client")}
 		p.ready = says(p.Log, "ready role=store")
 	default:
 		p.args = []string{c.bin("catena"), "serve", "--config", c.conf(p.Name + ".yaml")}
 		p.ready = answers("http://" + at("admin") + "/readyz")
 	}
 }
+
+func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 
 // data is the folder of a process; PD and the store belong together.
 func (c *cluster) data(p *process) string {
@@ -199,10 +208,12 @@ func (c *cluster) match(names []string) ([]*process, error) {
 	return found, nil
 }
 
-func (c *cluster) names() string {
-	var names []string
-	for _, p := range c.processes {
-		names = append(names, p.Name)
+func (c *cluster) names() string { return strings.Join(namesOf(c.processes), ", ") }
+
+func namesOf(all []*process) []string {
+	names := make([]string, len(all))
+	for i, p := range all {
+		names[i] = p.Name
 	}
-	return strings.Join(names, ", ")
+	return names
 }

@@ -39,20 +39,37 @@ func (g *page) Port(use string) (int, error) {
 	return port, nil
 }
 
-// Peers are the pages of all processes of a kind.
-func (g *page) Peers(kind string) []*page {
-	var all []*page
-	for _, p := range g.c.kind(kind) {
-		all = append(all, g.c.page(p))
+// Peers are the addresses by which this process reaches the others of its kind.
+func (g *page) Peers() []string {
+	var all []string
+	for _, p := range g.c.kind(g.Kind) {
+		if p.Name != g.Name {
+			all = append(all, g.c.way(g.Name, p.Name))
+		}
 	}
 	return all
 }
 
+// Nowhere is an address that nobody listens on.
+func (g *page) Nowhere() string { return local(g.c.Base + nowhere) }
+
 func (c *cluster) page(p *process) *page {
-	return &page{
+	g := &page{
 		c: c, p: p, Name: p.Name, Kind: p.Kind, Data: c.data(p), NATS: c.servers(""), User: p.Kind, Password: c.password(p.Kind),
 		PD: c.pds(), Prefix: c.Prefix, Secret: c.secretFile(),
 	}
+	switch p.Kind {
+	case "edge", "sequencer", "history": // the others connect directly, or not at all
+		var nats []string
+		for _, s := range c.kind("nats") {
+			nats = append(nats, "nats://"+c.way(p.Name, s.Name))
+		}
+		g.NATS = strings.Join(nats, ",")
+		if p.Kind != "edge" && c.PD == "" {
+			g.PD = c.way(p.Name, "pd")
+		}
+	}
+	return g
 }
 
 // render writes the configurations of all processes.

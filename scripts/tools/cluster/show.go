@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,44 +16,79 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
+
+	"github.com/catena-im/catena/scripts/tools/cluster/link"
 )
 
-// status prints a line for each process.
+// shown is what status --json prints.
+type shown struct {
+	Processes []condition  `json:"processes"`
+	Links     []link.State `json:"links"` // to which something is done
+}
+
+// condition is how a process is.
+type condition struct {
+	process
+	State string `json:"state"` // ready, not ready, paused or stopped
+	PID   int    `json:"pid,omitempty"`
+	Why   string `json:"why,omitempty"` // it is not ready
+}
+
+func (s condition) String() string {
+	text := s.State
+	if s.PID != 0 {
+		text += fmt.Sprintf(" (pid %d)", s.PID)
+	}
+	if s.Why != "" {
+		text += ": " + s.Why
+	}
+	return text
+}
+
+// status prints a line for each process and each link to which something is done.
 func (c *cluster) status(ctx context.Context) error {
-	states := make([]string, len(c.processes))
+	s := shown{Processes: make([]condition, len(c.processes)), Links: []link.State{}}
 	var wg sync.WaitGroup
 	for i, p := range c.processes {
-		wg.Go(func() { states[i] = p.state(ctx) })
+		wg.Go(func() { s.Processes[i] = p.condition(ctx) })
 	}
 	wg.Wait()
+	if broken, err := c.broken(ctx); err == nil { // else the process of the links shows why
+		s.Links = append(s.Links, broken...)
+	}
+	if c.json {
+		return json.NewEncoder(c.out).Encode(s)
+	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "process\tstate\tports\tlog")
-	for i, p := range c.processes {
+	for _, p := range s.Processes {
 		var ports []string
 		for _, use := range slices.Sorted(maps.Keys(p.Ports)) {
 			ports = append(ports, fmt.Sprint(use, " ", p.Ports[use]))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.Name, states[i], strings.Join(ports, ", "), p.Log)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.Name, p, strings.Join(ports, ", "), p.Log)
+	}
+	for _, l := range s.Links {
+		fmt.Fprintf(w, "%s to %s\t%v\n", l.From, l.To, l.Fault)
 	}
 	return w.Flush()
 }
 
-// state is what can be said of a process in a few words.
-func (p *process) state(ctx context.Context) string {
+func (p *process) condition(ctx context.Context) condition {
 	pid, ok, err := p.alive()
 	switch _, statErr := os.Stat(p.paused()); {
 	case err != nil:
-		return err.Error()
+		return condition{process: *p, State: "not ready", Why: err.Error()}
 	case !ok:
-		return "stopped"
+		return condition{process: *p, State: "stopped"}
 	case statErr == nil:
-		return fmt.Sprintf("paused (pid %d)", pid)
+		return condition{process: *p, State: "paused", PID: pid}
 	}
 	if err := p.ready(ctx); err != nil {
 		why, _, _ := strings.Cut(err.Error(), "\n")
-		return fmt.Sprintf("not ready (pid %d): %s", pid, why)
+		return condition{process: *p, State: "not ready", PID: pid, Why: why}
 	}
-	return fmt.Sprintf("ready (pid %d)", pid)
+	return condition{process: *p, State: "ready", PID: pid}
 }
 
 // greet says where the cluster is and what to try.

@@ -12,7 +12,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 )
 
@@ -20,6 +19,7 @@ import (
 type described struct {
 	wanted
 	Made      time.Time  `json:"made"`
+	Root      string     `json:"root"`      // of the repository that it was made from
 	URLs      []string   `json:"urls"`      // of the edges
 	NATS      string     `json:"nats_url"`  // for the nats command
 	PDs       string     `json:"pd"`        // of the TiKV
@@ -29,7 +29,7 @@ type described struct {
 }
 
 func (c *cluster) save() error {
-	d := described{wanted: c.wanted, Made: time.Now().UTC(), NATS: c.natsURL("operator"), PDs: c.pds(), Token: c.secretFile(),
+	d := described{wanted: c.wanted, Made: time.Now().UTC(), Root: c.root, NATS: c.natsURL("operator"), PDs: c.pds(), Token: c.secretFile(),
 		Tool: c.bin("cluster"), Processes: c.processes}
 	for _, p := range c.kind("edge") {
 		d.URLs = append(d.URLs, c.wsURL(p))
@@ -55,14 +55,17 @@ func load(o options, out io.Writer) (*cluster, error) {
 	if err := json.Unmarshal(text, &d); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(o.dir, stateFile), err)
 	}
+	if o.root == "" {
+		o.root = d.Root
+	}
 	return newCluster(o, d.wanted, out), nil
 }
 
-// freeBase finds a hundred ports of which the needed ones are free. They lie below those that systems give to outgoing
+// freeBase finds a range of ports of which the needed ones are free. They lie below those that systems give to outgoing
 // connections.
 func freeBase(w wanted) (int, error) {
 	for range 50 {
-		w.Base = 10000 + 100*rand.IntN(220)
+		w.Base = 10000 + ports*rand.IntN(70)
 		if free(newCluster(options{}, w, io.Discard)) == nil {
 			return w.Base, nil
 		}
@@ -72,15 +75,22 @@ func freeBase(w wanted) (int, error) {
 
 // free reports a port of the cluster that something else uses.
 func free(c *cluster) error {
+	needs := map[string]string{} // who, by address
 	for _, p := range c.processes {
 		for use, port := range p.Ports {
-			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-			if err != nil {
-				return fmt.Errorf("%s needs port %d (%s): %w; stop what uses it, or give another --base-port", p.Name, port, use, err)
-			}
-			if err := l.Close(); err != nil {
-				return err
-			}
+			needs[local(port)] = p.Name + " (" + use + ")"
+		}
+	}
+	for _, l := range c.links() {
+		needs[l.Listen] = "the link from " + l.From + " to " + l.To
+	}
+	for address, who := range needs {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return fmt.Errorf("%s: %w; stop what uses it, or give another --base-port", who, err)
+		}
+		if err := l.Close(); err != nil {
+			return err
 		}
 	}
 	return nil

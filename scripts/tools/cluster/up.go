@@ -70,6 +70,12 @@ func prepare(ctx context.Context, o options, out io.Writer) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.root == "" && old != nil {
+		o.root = old.root
+	}
+	if o.root == "" {
+		return nil, errors.New("this folder is in no repository of Catena; name one with --root")
+	}
 	c := newCluster(o, w, out)
 	if fresh {
 		if err := free(c); err != nil {
@@ -145,6 +151,11 @@ func (c *cluster) bringUp(ctx context.Context) error {
 		began := time.Now()
 		if err := c.startAll(ctx, all); err != nil {
 			return err
+		}
+		if phase == phaseLinks {
+			if err := c.heal(ctx, nil); err != nil {
+				return err
+			}
 		}
 		fmt.Fprintf(c.out, "ready after %.1f s: %s\n", time.Since(began).Seconds(), strings.Join(names, ", "))
 	}
