@@ -1603,8 +1603,12 @@ type ConversationPage struct {
 	Messages []*Message `protobuf:"bytes,2,rep,name=messages,proto3" json:"messages,omitempty"`
 	// Last index that the user may see; 0 when there is none.
 	HeadIndex uint64 `protobuf:"varint,3,opt,name=head_index,json=headIndex,proto3" json:"head_index,omitempty"`
-	// Whether the range holds more than fitted into the page: pull again from behind the last entry.
-	HasMore       bool `protobuf:"varint,4,opt,name=has_more,json=hasMore,proto3" json:"has_more,omitempty"`
+	// Whether there may be more in the range than fitted into the page: pull again from next_index. A page ends where it is
+	// full, or when the server has looked at 20,000 indexes for it; so where much is hidden from the user, a page may be
+	// empty and have more.
+	HasMore bool `protobuf:"varint,4,opt,name=has_more,json=hasMore,proto3" json:"has_more,omitempty"`
+	// With has_more: where the next page begins. Give it as from_index, or with newest_first as to_index.
+	NextIndex     uint64 `protobuf:"varint,5,opt,name=next_index,json=nextIndex,proto3" json:"next_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1665,6 +1669,13 @@ func (x *ConversationPage) GetHasMore() bool {
 		return x.HasMore
 	}
 	return false
+}
+
+func (x *ConversationPage) GetNextIndex() uint64 {
+	if x != nil {
+		return x.NextIndex
+	}
+	return 0
 }
 
 // PullUser reads the user chain.
@@ -1919,7 +1930,8 @@ type ConversationList struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The conversations.
 	Conversations []*ConversationSummary `protobuf:"bytes,1,rep,name=conversations,proto3" json:"conversations,omitempty"`
-	// For the next page; empty when this was the last.
+	// For the next page; empty when this was the last. A page may hold fewer conversations than the limit: it ends, too,
+	// when the server has looked at 20,000 messages to count the unread ones.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// Where the user's chain and list stood when the page was read.
 	Head          *Head `protobuf:"bytes,3,opt,name=head,proto3" json:"head,omitempty"`
@@ -1993,7 +2005,8 @@ type ConversationSummary struct {
 	ReadIndex uint64 `protobuf:"varint,5,opt,name=read_index,json=readIndex,proto3" json:"read_index,omitempty"`
 	// Messages behind the read position that the user may see, without own and system messages.
 	Unread uint32 `protobuf:"varint,6,opt,name=unread,proto3" json:"unread,omitempty"`
-	// True when there are more unread than the server counts (1,000): show "999+".
+	// True when there are more unread than the server counts (1,000), or may be, since it looks at 20,000 indexes behind
+	// the read position at most: show "999+".
 	UnreadCapped bool `protobuf:"varint,7,opt,name=unread_capped,json=unreadCapped,proto3" json:"unread_capped,omitempty"`
 	// False when the user left or was removed.
 	Member        bool `protobuf:"varint,8,opt,name=member,proto3" json:"member,omitempty"`
@@ -2685,13 +2698,15 @@ const file_im_v1_frame_proto_rawDesc = "" +
 	"\x05limit\x18\x04 \x01(\rR\x05limit\x12!\n" +
 	"\fnewest_first\x18\x05 \x01(\bR\vnewestFirstB\r\n" +
 	"\v_from_indexB\v\n" +
-	"\t_to_index\"\xa1\x01\n" +
+	"\t_to_index\"\xc0\x01\n" +
 	"\x10ConversationPage\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12*\n" +
 	"\bmessages\x18\x02 \x03(\v2\x0e.im.v1.MessageR\bmessages\x12\x1d\n" +
 	"\n" +
 	"head_index\x18\x03 \x01(\x04R\theadIndex\x12\x19\n" +
-	"\bhas_more\x18\x04 \x01(\bR\ahasMore\"\xa3\x01\n" +
+	"\bhas_more\x18\x04 \x01(\bR\ahasMore\x12\x1d\n" +
+	"\n" +
+	"next_index\x18\x05 \x01(\x04R\tnextIndex\"\xa3\x01\n" +
 	"\bPullUser\x12\"\n" +
 	"\n" +
 	"from_index\x18\x01 \x01(\x04H\x00R\tfromIndex\x88\x01\x01\x12\x1e\n" +
