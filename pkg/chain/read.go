@@ -2,8 +2,10 @@ package chain
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/catena-im/catena/pkg/im"
@@ -89,6 +91,13 @@ func (r *Reader) Participant(ctx context.Context, c im.ConversationID, u im.User
 	return get[imv1.Participant](ctx, r, r.layout.participantKey(c, u))
 }
 
+// Memberships returns the memberships of u in cs, in their order.
+func (r *Reader) Memberships(ctx context.Context, cs []im.ConversationID, u im.UserID) ([]*imv1.Participant, error) {
+	return batchGet[imv1.Participant](ctx, r, keysOf(cs, func(c im.ConversationID) []byte {
+		return r.layout.participantKey(c, u)
+	}))
+}
+
 // Participants returns everybody who is or was in c.
 func (r *Reader) Participants(ctx context.Context, c im.ConversationID) (map[im.UserID]*imv1.Participant, error) {
 	out := make(map[im.UserID]*imv1.Participant)
@@ -125,18 +134,35 @@ func (r *Reader) Entries(ctx context.Context, refs []Ref) ([]*imv1.ChainEntry, e
 	}))
 }
 
+// StoredEntries returns the chain entries at refs, in their order, encoded.
+func (r *Reader) StoredEntries(ctx context.Context, refs []Ref) ([]Stored, error) {
+	values, err := r.snap.BatchGet(ctx, keysOf(refs, func(e Ref) []byte {
+		return r.layout.messageKey(e.Conversation, e.Index)
+	}))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Stored, len(values))
+	for i, v := range values {
+		if out[i], err = storedOf(v); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
 // ScanEntries calls fn for the entries of c from index from to index to, both included, in rising order or, with
-// reverse, in falling order, until fn answers kv.Stop.
+// reverse, in falling order, until fn answers kv.Stop. An entry is valid in fn only.
 func (r *Reader) ScanEntries(ctx context.Context, c im.ConversationID, from, to im.ConversationIndex, reverse bool,
-	fn func(*imv1.ChainEntry) error,
+	fn func(Stored) error,
 ) error {
 	rng := kv.Range{Start: r.layout.messageKey(c, from), End: append(r.layout.messageKey(c, to), 0), Reverse: reverse}
 	return r.snap.Scan(ctx, rng, func(_, value []byte) error {
-		e := new(imv1.ChainEntry)
-		if _, err := decode(value, e); err != nil {
+		s, err := storedOf(value)
+		if err != nil {
 			return err
 		}
-		return fn(e)
+		return fn(s)
 	})
 }
 
@@ -153,19 +179,24 @@ func (r *Reader) UserHead(ctx context.Context, u im.UserID) (*imv1.UserHead, err
 // ScanUser calls fn for the entries of u's chain from index from to index to, both included, in rising order or, with
 // reverse, in falling order, until fn answers kv.Stop.
 func (r *Reader) ScanUser(ctx context.Context, u im.UserID, from, to im.UserIndex, reverse bool,
-	fn func(im.UserIndex, *imv1.UserChainEntry) error,
+	fn func(im.UserIndex, Ref) error,
 ) error {
 	rng := kv.Range{Start: r.layout.entryKey(u, from), End: append(r.layout.entryKey(u, to), 0), Reverse: reverse}
+	var ref Ref // of the entry before: neighbours are often of one conversation, whose id need not be copied again
 	return r.snap.Scan(ctx, rng, func(key, value []byte) error {
-		k, err := DecodeKey(key)
+		ref.Index = 0
+		err := walk(value, func(num protowire.Number, content []byte, number uint64) {
+			switch {
+			case num == fieldEntryConversation && string(content) != string(ref.Conversation):
+				ref.Conversation = im.ConversationID(content)
+			case num == fieldEntryIndex:
+				ref.Index = im.ConversationIndex(number)
+			}
+		})
 		if err != nil {
-			return err
+			return fmt.Errorf("decode entry of the chain of %s: %w", u, err)
 		}
-		e := new(imv1.UserChainEntry)
-		if _, err := decode(value, e); err != nil {
-			return err
-		}
-		return fn(im.UserIndex(k.Index), e)
+		return fn(im.UserIndex(binary.BigEndian.Uint64(key[len(key)-8:])), ref)
 	})
 }
 

@@ -59,17 +59,6 @@ func (m Membership) Spans(from, to im.ConversationIndex) []Span {
 	return out
 }
 
-// Sees reports whether u, whose membership m is, may see msg.
-func (m Membership) Sees(u im.UserID, msg *imv1.Message) bool {
-	return m.At(im.ConversationIndex(msg.GetConversationIndex())) &&
-		VisibilityOf(msg.GetVisibility()).Admits(im.UserID(msg.GetSenderId()), u)
-}
-
-// Counts reports whether msg, which u may see, is unread for u as long as it lies behind u's read position.
-func Counts(u im.UserID, msg *imv1.Message) bool {
-	return msg.GetType() != imv1.MessageType_MESSAGE_TYPE_SYSTEM && im.UserID(msg.GetSenderId()) != u
-}
-
 // VisibilityOf is v in the nouns of package im. A scope that this version does not know admits the sender only.
 func VisibilityOf(v *imv1.Visibility) im.Visibility {
 	switch v.GetScope() {

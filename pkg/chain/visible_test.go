@@ -46,7 +46,8 @@ func TestMembersSeeWhatFellIntoTheirTime(t *testing.T) {
 		{"alice", participant(1, 0), msg(5, self), true},
 		{"bob", participant(1, 0), msg(5, unknown), false},
 	} {
-		if got := MembershipOf(group, c.user, c.in).Sees(c.user, c.msg); got != c.want {
+		e, err := storedOf(encode(&imv1.ChainEntry{Message: c.msg}))
+		if got := MembershipOf(group, c.user, c.in).Sees(c.user, e); got != c.want || err != nil {
 			t.Errorf("%s in %v sees %v: got %v, want %v", c.user, c.in, c.msg, got, c.want)
 		}
 	}

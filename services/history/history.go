@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -42,8 +43,9 @@ type Deps struct {
 
 // Service answers pulls.
 type Service struct {
-	cfg  Config
-	deps Deps
+	cfg   Config
+	deps  Deps
+	pages sync.Pool // of *page: what they hold grows to some 600 KB at most
 }
 
 // New fills in the defaults.
@@ -54,7 +56,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 4 * time.Second
 	}
-	return &Service{cfg, deps}, nil
+	return &Service{cfg: cfg, deps: deps, pages: sync.Pool{New: func() any { return new(page) }}}, nil
 }
 
 // Run serves until ctx ends.
@@ -79,20 +81,18 @@ func (s *Service) handle(ctx context.Context, data []byte) []byte {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	req := new(imv1.HistoryRequest)
+	var reply []byte
 	err := proto.Unmarshal(data, req)
-	reply := new(imv1.HistoryReply)
 	if err == nil {
-		err = s.Pull(ctx, req, reply)
+		reply, err = s.pull(ctx, req)
 	}
 	if err != nil {
-		wire := s.refuse(ctx, err)
-		reply = &imv1.HistoryReply{Body: &imv1.HistoryReply_Error{Error: wire}}
+		reply, err = errorReply(s.refuse(ctx, err))
 	}
-	out, err := proto.Marshal(reply)
 	if err != nil {
 		s.deps.Log.Error("reply not encoded", "err", err)
 	}
-	return out
+	return reply
 }
 
 // refuse is err as the client gets it; what is a fault of the server's is logged.
@@ -111,41 +111,45 @@ func (s *Service) refuse(ctx context.Context, err error) *imv1.Error {
 	return wire
 }
 
-// Pull answers req into reply, or with an error that holds a refusal when the client is to blame.
-func (s *Service) Pull(ctx context.Context, req *imv1.HistoryRequest, reply *imv1.HistoryReply) error {
+// pull answers req with an encoded HistoryReply, or with an error that holds a refusal when the client is to blame.
+func (s *Service) pull(ctx context.Context, req *imv1.HistoryRequest) ([]byte, error) {
 	snap, err := s.deps.Store.Snapshot(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer snap.Release()
-	v := &view{chain.NewReader(s.cfg.Layout, snap), im.UserID(req.GetUserId())}
+	p := s.pages.Get().(*page)
+	defer s.pages.Put(p)
+	v := &view{chain.NewReader(s.cfg.Layout, snap), im.UserID(req.GetUserId()), p}
+	reply := new(imv1.HistoryReply)
 	switch b := req.GetBody().(type) {
 	case *imv1.HistoryRequest_PullConversation:
-		page, err := v.conversationPage(ctx, b.PullConversation)
-		reply.Body = &imv1.HistoryReply_ConversationPage{ConversationPage: page}
-		return err
+		return v.conversationPage(ctx, b.PullConversation)
 	case *imv1.HistoryRequest_PullUser:
-		page, err := v.userPage(ctx, b.PullUser)
-		reply.Body = &imv1.HistoryReply_UserPage{UserPage: page}
-		return err
+		return v.userPage(ctx, b.PullUser)
 	case *imv1.HistoryRequest_ListConversations:
-		list, err := v.list(ctx, b.ListConversations)
-		reply.Body = &imv1.HistoryReply_ConversationList{ConversationList: list}
-		return err
+		return v.list(ctx, b.ListConversations)
 	case *imv1.HistoryRequest_GetConversation:
 		c, err := v.conversation(ctx, b.GetConversation)
+		if err != nil {
+			return nil, err
+		}
 		reply.Body = &imv1.HistoryReply_Conversation{Conversation: c}
-		return err
 	case *imv1.HistoryRequest_GetHead:
 		h, err := v.r.UserHead(ctx, v.user)
+		if err != nil {
+			return nil, err
+		}
 		reply.Body = &imv1.HistoryReply_Head{Head: chain.HeadOf(h)}
-		return err
+	default:
+		return nil, refusal.New(imv1.ErrorCode_ERROR_CODE_UNKNOWN_TYPE, "this server does not know the request; a newer one may")
 	}
-	return refusal.New(imv1.ErrorCode_ERROR_CODE_UNKNOWN_TYPE, "this server does not know the request; a newer one may")
+	return proto.Marshal(reply)
 }
 
-// view is the store as one user may see it.
+// view is the store as one user may see it, for one answer.
 type view struct {
 	r    *chain.Reader
 	user im.UserID
+	page *page
 }

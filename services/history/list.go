@@ -3,10 +3,11 @@ package history
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/catena-im/catena/pkg/chain"
 	"github.com/catena-im/catena/pkg/im"
@@ -17,7 +18,7 @@ import (
 
 var pageToken = base64.RawURLEncoding
 
-func (v *view) list(ctx context.Context, q *imv1.ListConversations) (*imv1.ConversationList, error) {
+func (v *view) list(ctx context.Context, q *imv1.ListConversations) ([]byte, error) {
 	limit := int(q.GetLimit())
 	switch {
 	case limit > im.MaxPage:
@@ -33,72 +34,135 @@ func (v *view) list(ctx context.Context, q *imv1.ListConversations) (*imv1.Conve
 	if err != nil {
 		return nil, err
 	}
-	out := &imv1.ConversationList{Head: chain.HeadOf(h)}
-	fill := filler{limit: limit}
-	err = v.r.ScanList(ctx, v.user, im.ConversationID(after), func(c im.ConversationID, rec *imv1.ListRecord) error {
-		sum, err := v.summary(ctx, c, rec)
-		if err != nil {
-			return fmt.Errorf("summary of %s: %w", c, err)
-		}
-		if !fill.take(sum) {
-			last := out.GetConversations()[len(out.GetConversations())-1].GetConversationId()
-			out.NextPageToken = pageToken.EncodeToString([]byte(last))
-			return kv.Stop
-		}
-		out.Conversations = append(out.Conversations, sum)
-		return nil
-	})
-	return out, err
+	rows, err := v.rows(ctx, im.ConversationID(after), limit+1)
+	if err != nil {
+		return nil, err
+	}
+	p, rest := v.newPage(limit), &imv1.ConversationList{Head: chain.HeadOf(h)}
+	if err := v.summarize(ctx, p, rows); err != nil {
+		return nil, err
+	}
+	if p.taken < len(rows) {
+		rest.NextPageToken = pageToken.EncodeToString([]byte(rows[p.taken-1].id))
+	}
+	return p.reply(replyConversationList, rest)
 }
 
-// summary joins what the conversation partition knows to the user's list record.
-func (v *view) summary(ctx context.Context, c im.ConversationID, rec *imv1.ListRecord) (*imv1.ConversationSummary, error) {
-	m, parsed, err := v.lookUp(ctx, c)
-	if err == nil && m.None() {
-		err = errors.New("the list names it, and its own records do not know the user")
+// row is a conversation of the user's list, and what its summary is made of.
+type row struct {
+	id     im.ConversationID
+	rec    *imv1.ListRecord
+	parsed im.Conversation
+	member chain.Membership
+	title  string
+	last   chain.Stored
+}
+
+// rows are the first conversations behind after in the user's list, most of them at most.
+func (v *view) rows(ctx context.Context, after im.ConversationID, most int) (rows []row, err error) {
+	err = v.r.ScanList(ctx, v.user, after, func(c im.ConversationID, rec *imv1.ListRecord) error {
+		parsed, err := c.Parse()
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row{id: c, rec: rec, parsed: parsed})
+		if len(rows) == most {
+			return kv.Stop
+		}
+		return nil
+	})
+	return rows, err
+}
+
+// summarize puts the summaries of rows into p, as far as they fit and maxScan lasts for counting what is unread.
+func (v *view) summarize(ctx context.Context, p *page, rows []row) error {
+	left := maxScan
+	for part := range slices.Chunk(rows[:min(p.limit, len(rows))], joinStep) {
+		if err := v.join(ctx, part); err != nil {
+			return err
+		}
+		for i := range part {
+			n, capped, used, err := v.unread(ctx, &part[i], &left)
+			if err != nil {
+				return fmt.Errorf("unread of %s: %w", part[i].id, err)
+			}
+			if used && p.taken > 0 { // it is the first of the next page
+				return nil
+			}
+			head, err := proto.Marshal(part[i].summary(n, capped))
+			if err != nil || !p.addWrapped(listConversations, head, summaryMessage, part[i].last.Message) {
+				return err
+			}
+		}
 	}
+	return nil
+}
+
+// join reads what the conversation partitions know: the last messages, and of groups the memberships and titles.
+func (v *view) join(ctx context.Context, rows []row) error {
+	var last []chain.Ref
+	var groups []im.ConversationID
+	for _, r := range rows {
+		last = append(last, chain.Ref{Conversation: r.id, Index: im.ConversationIndex(r.rec.GetSeenIndex())})
+		if r.parsed.Kind == im.KindGroup {
+			groups = append(groups, r.id)
+		}
+	}
+	entries, err := v.r.StoredEntries(ctx, last)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	h, err := v.r.ConversationHead(ctx, c)
+	in, err := v.r.Memberships(ctx, groups, v.user)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	entries, err := v.r.Entries(ctx, []chain.Ref{{Conversation: c, Index: im.ConversationIndex(rec.GetSeenIndex())}})
+	heads, err := v.r.ConversationHeads(ctx, groups)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	unread, capped, err := v.unread(ctx, c, m, rec)
-	if err != nil {
-		return nil, err
+	for i := range rows {
+		r := &rows[i]
+		r.last, r.member = entries[i], chain.MembershipOf(r.parsed, v.user, nil)
+		if r.parsed.Kind == im.KindGroup {
+			r.member, r.title = chain.MembershipOf(r.parsed, v.user, in[0]), heads[0].GetTitle()
+			in, heads = in[1:], heads[1:]
+		}
+		if r.member.None() || r.last.Message == nil {
+			return fmt.Errorf("the list of %s names %s, and its own records do not know the user or the message %d",
+				v.user, r.id, r.rec.GetSeenIndex())
+		}
 	}
+	return nil
+}
+
+// summary is all of a row's summary but the last message.
+func (r *row) summary(unread uint32, capped bool) *imv1.ConversationSummary {
 	return &imv1.ConversationSummary{
-		ConversationId: string(c), Kind: kindOf(parsed), Title: h.GetTitle(), LastMessage: entries[0].GetMessage(),
-		ReadIndex: rec.GetReadIndex(), Unread: unread, UnreadCapped: capped, Member: m.Now(),
-	}, nil
+		ConversationId: string(r.id), Kind: kindOf(r.parsed), Title: r.title,
+		ReadIndex: r.rec.GetReadIndex(), Unread: unread, UnreadCapped: capped, Member: r.member.Now(),
+	}
 }
 
 // unread counts what lies between the read position and the last entry of the user's chain. Nothing keeps a counter,
-// so nothing can drift. With more than maxScan to look at, nearly all of them the user's own, it says that there are more.
-func (v *view) unread(ctx context.Context, c im.ConversationID, m chain.Membership, rec *imv1.ListRecord) (n uint32, capped bool, err error) {
-	if rec.GetReadIndex() >= rec.GetSeenIndex() {
-		return 0, false, nil
+// so nothing can drift. It stops beyond the cap, or when *left is used up, and says which: then there may be more.
+func (v *view) unread(ctx context.Context, r *row, left *int) (n uint32, capped, used bool, err error) {
+	if r.rec.GetReadIndex() >= r.rec.GetSeenIndex() {
+		return 0, false, false, nil
 	}
-	s := span{from: rec.GetReadIndex() + 1, to: rec.GetSeenIndex()}
-	scanned := 0
-	err = v.scan(ctx, c, m, s, func(msg *imv1.Message, visible bool) bool {
-		if !visible { // and must not be told from one that is not there
-			return true
-		}
-		if chain.Counts(v.user, msg) {
+	count := func(e chain.Stored) {
+		if e.CountsFor(v.user) {
 			n++
 		}
-		scanned++
-		capped = n > im.UnreadCap || scanned > maxScan
-		return !capped
+	}
+	count(r.last)
+	between := span{from: r.rec.GetReadIndex() + 1, to: r.rec.GetSeenIndex() - 1}
+	next, err := v.scan(ctx, r.id, r.member, between, left, func(e chain.Stored, visible bool) bool {
+		if visible {
+			count(e)
+		}
+		return n <= im.UnreadCap
 	})
-	n = min(n, im.UnreadCap)
-	return n, capped, err
+	return min(n, im.UnreadCap), next != 0, next != 0 && n <= im.UnreadCap, err
 }
 
 func (v *view) conversation(ctx context.Context, q *imv1.GetConversation) (*imv1.Conversation, error) {

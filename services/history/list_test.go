@@ -147,6 +147,52 @@ func TestListIsCutByBytes(t *testing.T) {
 	}
 }
 
+// A page looks at a bounded number of messages to count what is unread, and no page is empty.
+func TestListIsCutByWhatIsLookedAt(t *testing.T) {
+	s := newSite(t)
+	const conversations, each = 26, 900
+	for i := range conversations {
+		from := im.UserID(fmt.Sprintf("user%02d", i))
+		for range each {
+			s.enter(im.Single("ann", from), from, said{size: 1}, "ann")
+		}
+	}
+	pages, seen := 0, map[string]bool{}
+	for token := ""; pages == 0 || token != ""; pages++ {
+		s.scanned = 0
+		l := s.ask("ann", &imv1.ListConversations{PageToken: token}).GetConversationList()
+		for _, c := range l.GetConversations() {
+			if c.GetUnread() != each || c.GetUnreadCapped() || seen[c.GetConversationId()] {
+				t.Errorf("page %d: %v", pages, c)
+			}
+			seen[c.GetConversationId()] = true
+		}
+		if s.scanned > maxScan+2*conversations || len(l.GetConversations()) == 0 {
+			t.Fatalf("page %d: %d conversations, %d keys looked at", pages, len(l.GetConversations()), s.scanned)
+		}
+		token = l.GetNextPageToken()
+	}
+	if len(seen) != conversations || pages != 2 {
+		t.Errorf("%d of %d conversations on %d pages", len(seen), conversations, pages)
+	}
+}
+
+// The list of a thousand conversations is read with few requests to the store, and none for each conversation.
+func TestListReadsInBatches(t *testing.T) {
+	s := newSite(t)
+	for i := range 100 {
+		from := im.UserID(fmt.Sprintf("user%02d", i))
+		s.enter(im.Single("ann", from), from, said{text: "x"}, "ann")
+	}
+	s.reads = 0
+	if l := s.ask("ann", &imv1.ListConversations{}).GetConversationList(); len(l.GetConversations()) != 100 || l.GetConversations()[99].GetUnread() != 1 {
+		t.Fatalf("the list is %v", l)
+	}
+	if s.reads > 10 {
+		t.Errorf("a page of 100 conversations with one unread message each takes %d reads of the store", s.reads)
+	}
+}
+
 func TestForeignPageTokens(t *testing.T) {
 	s := newSite(t)
 	s.enter(pair, "ann", said{text: "x"}, "ann", "ben")

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/catena-im/catena/pkg/chain"
 	"github.com/catena-im/catena/pkg/im"
@@ -16,7 +16,8 @@ import (
 
 const (
 	maxPageBytes = 512 << 10 // cuts a page of large messages; the first entry fits always
-	maxScan      = 10_000    // entries that are looked at to find a head, or to count
+	maxScan      = 20_000    // entries that are looked at for one page
+	maxHeadScan  = 2_000     // entries that are looked at to find a head
 )
 
 // span is a wanted range of a chain, both ends included; empty when from is above to.
@@ -84,25 +85,32 @@ func (v *view) lookUp(ctx context.Context, c im.ConversationID) (chain.Membershi
 }
 
 // scan calls fn for the messages of c within s that fell into the user's membership, and says which of them the user
-// may see. They come in rising order or, with reverse, in falling order, until fn answers false.
-func (v *view) scan(ctx context.Context, c im.ConversationID, m chain.Membership, s span, fn func(msg *imv1.Message, visible bool) bool) error {
+// may see. They come in rising order or, with reverse, in falling order, until fn answers false or *left, which each
+// entry lowers by one, is used up. It returns the index at which that was, 0 when the range was gone through.
+//
+// Hidden entries use *left up like others. So how far a scan comes is a matter of indexes, which the user knows, and
+// tells nothing of what is between them.
+func (v *view) scan(ctx context.Context, c im.ConversationID, m chain.Membership, s span, left *int,
+	fn func(e chain.Stored, visible bool) bool,
+) (next uint64, err error) {
 	spans := m.Spans(im.ConversationIndex(s.from), im.ConversationIndex(s.to))
 	if s.reverse {
 		slices.Reverse(spans)
 	}
-	more := true
 	for _, part := range spans {
-		err := v.r.ScanEntries(ctx, c, part.From, part.To, s.reverse, func(e *imv1.ChainEntry) error {
-			if more = fn(e.GetMessage(), m.Sees(v.user, e.GetMessage())); !more {
+		err := v.r.ScanEntries(ctx, c, part.From, part.To, s.reverse, func(e chain.Stored) error {
+			if *left == 0 || !fn(e, m.Sees(v.user, e)) {
+				next = uint64(e.Index)
 				return kv.Stop
 			}
+			*left--
 			return nil
 		})
-		if err != nil || !more {
-			return err
+		if err != nil || next != 0 {
+			return next, err
 		}
 	}
-	return nil
+	return 0, nil
 }
 
 // visibleHead is the last index of c that the user may see, 0 when there is none. The user's list knows it, apart from
@@ -116,19 +124,18 @@ func (v *view) visibleHead(ctx context.Context, c im.ConversationID, m chain.Mem
 	if err != nil {
 		return 0, err
 	}
-	head, scanned := min(lists[0].GetSeenIndex(), h.GetLastIndex()), 0
+	head, left := min(lists[0].GetSeenIndex(), h.GetLastIndex()), maxHeadScan
 	s := span{from: head + 1, to: h.GetLastIndex(), reverse: true}
-	err = v.scan(ctx, c, m, s, func(msg *imv1.Message, visible bool) bool {
+	_, err = v.scan(ctx, c, m, s, &left, func(e chain.Stored, visible bool) bool {
 		if visible {
-			head = msg.GetConversationIndex()
+			head = uint64(e.Index)
 		}
-		scanned++
-		return !visible && scanned < maxScan
+		return !visible
 	})
 	return head, err
 }
 
-func (v *view) conversationPage(ctx context.Context, q *imv1.PullConversation) (*imv1.ConversationPage, error) {
+func (v *view) conversationPage(ctx context.Context, q *imv1.PullConversation) ([]byte, error) {
 	c := im.ConversationID(q.GetConversationId())
 	m, _, err := v.membership(ctx, c)
 	if err != nil {
@@ -142,36 +149,19 @@ func (v *view) conversationPage(ctx context.Context, q *imv1.PullConversation) (
 	if err != nil {
 		return nil, err
 	}
-	page := &imv1.ConversationPage{ConversationId: string(c), HeadIndex: head}
-	fill := filler{limit: s.limit}
-	err = v.scan(ctx, c, m, s, func(msg *imv1.Message, visible bool) bool {
-		if !visible {
-			return true
-		}
-		if page.HasMore = !fill.take(msg); !page.HasMore {
-			page.Messages = append(page.Messages, msg)
-		}
-		return !page.HasMore
+	p, left := v.newPage(s.limit), maxScan
+	next, err := v.scan(ctx, c, m, s, &left, func(e chain.Stored, visible bool) bool {
+		return !visible || p.add(pageMessages, e.Message)
 	})
-	return page, err
-}
-
-// filler says when a page is full.
-type filler struct {
-	limit, taken, bytes int
-}
-
-func (f *filler) take(m proto.Message) bool {
-	n := proto.Size(m) + 16
-	if f.taken == f.limit || f.taken > 0 && f.bytes+n > maxPageBytes {
-		return false
+	if err != nil {
+		return nil, err
 	}
-	f.taken++
-	f.bytes += n
-	return true
+	return p.reply(replyConversationPage, &imv1.ConversationPage{
+		ConversationId: string(c), HeadIndex: head, HasMore: next != 0, NextIndex: next,
+	})
 }
 
-func (v *view) userPage(ctx context.Context, q *imv1.PullUser) (*imv1.UserPage, error) {
+func (v *view) userPage(ctx context.Context, q *imv1.PullUser) ([]byte, error) {
 	h, err := v.r.UserHead(ctx, v.user)
 	if err != nil {
 		return nil, err
@@ -181,46 +171,45 @@ func (v *view) userPage(ctx context.Context, q *imv1.PullUser) (*imv1.UserPage, 
 	if err != nil {
 		return nil, err
 	}
-	page := &imv1.UserPage{Head: head}
-	if s.from > s.to {
-		return page, nil
+	p, rest := v.newPage(s.limit), &imv1.UserPage{Head: head}
+	if s.from <= s.to {
+		if rest.HasMore, err = v.fill(ctx, p, s); err != nil {
+			return nil, err
+		}
 	}
+	return p.reply(replyUserPage, rest)
+}
+
+// fill puts the entries of the user's chain within s into p, as far as they fit, and reports whether there are more.
+func (v *view) fill(ctx context.Context, p *page, s span) (more bool, err error) {
 	var indexes []im.UserIndex
 	var refs []chain.Ref
-	err = v.r.ScanUser(ctx, v.user, im.UserIndex(s.from), im.UserIndex(s.to), s.reverse, func(i im.UserIndex, e *imv1.UserChainEntry) error {
+	err = v.r.ScanUser(ctx, v.user, im.UserIndex(s.from), im.UserIndex(s.to), s.reverse, func(i im.UserIndex, ref chain.Ref) error {
 		if len(refs) == s.limit {
-			page.HasMore = true
+			more = true
 			return kv.Stop
 		}
 		indexes = append(indexes, i)
-		refs = append(refs, chain.Ref{Conversation: im.ConversationID(e.GetConversationId()), Index: im.ConversationIndex(e.GetConversationIndex())})
+		refs = append(refs, ref)
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	var head [16]byte
+	for at := 0; at < len(refs) && err == nil; at += joinStep {
+		var entries []chain.Stored
+		entries, err = v.r.StoredEntries(ctx, refs[at:min(at+joinStep, len(refs))])
+		for i, e := range entries {
+			if e.Message == nil {
+				return false, fmt.Errorf("user chain of %s names %s %d, which is not there", v.user, refs[at+i].Conversation, refs[at+i].Index)
+			}
+			index := protowire.AppendVarint(protowire.AppendTag(head[:0], entryIndex, protowire.VarintType), uint64(indexes[at+i]))
+			if !p.addWrapped(userEntries, index, entryMessage, e.Message) {
+				return true, nil
+			}
+		}
 	}
-	return page, v.join(ctx, page, indexes, refs, s.limit)
+	return more, err
 }
 
-// join fills in the messages, as far as they fit into the page.
-func (v *view) join(ctx context.Context, page *imv1.UserPage, indexes []im.UserIndex, refs []chain.Ref, limit int) error {
-	const step = 50 // bodies are large: read no more than a few pages' worth in vain
-	fill := filler{limit: limit}
-	for at := 0; at < len(refs); at += step {
-		entries, err := v.r.Entries(ctx, refs[at:min(at+step, len(refs))])
-		if err != nil {
-			return err
-		}
-		for i, e := range entries {
-			if e == nil {
-				return fmt.Errorf("user chain of %s names %s %d, which is not there", v.user, refs[at+i].Conversation, refs[at+i].Index)
-			}
-			if !fill.take(e.GetMessage()) {
-				page.HasMore = true
-				return nil
-			}
-			page.Entries = append(page.Entries, &imv1.UserEntry{UserIndex: uint64(indexes[at+i]), Message: e.GetMessage()})
-		}
-	}
-	return nil
-}
+// joinStep is how many messages are read at once where they are joined in: bodies are large, and no more than a few
+// pages' worth shall be read in vain.
+const joinStep = 50

@@ -131,10 +131,14 @@ func TestPagesCoverTheChain(t *testing.T) {
 				if pages++; !r.GetHasMore() {
 					break
 				}
-				if last := int(conv[len(conv)-1]); newest {
-					to = last - 1
+				last, next := int(conv[len(conv)-1]), int(r.GetNextIndex())
+				if newest && next != last-1 || !newest && next != last+1 {
+					t.Errorf("limit %d, newest %v: behind %d comes %d", limit, newest, last, next)
+				}
+				if newest {
+					to = next
 				} else {
-					from = last + 1
+					from = next
 				}
 			}
 			for from, to := 1, 40; ; {
@@ -305,5 +309,69 @@ func TestHiddenFloodDoesNotHoldPullsUp(t *testing.T) {
 	l = s.ask("ben", &imv1.ListConversations{}).GetConversationList().GetConversations()[0]
 	if l.GetUnread() != 1 || l.GetUnreadCapped() {
 		t.Errorf("ben is told %v", l)
+	}
+}
+
+// A page ends within a long run of what is hidden, and says where the next one begins: by counting indexes only, so that
+// it tells nothing of what is in the run.
+func TestPagesEndWithinWhatIsHidden(t *testing.T) {
+	s := newSite(t)
+	s.enter(pair, "ann", said{text: "1"}, "ann", "ben")
+	for range maxScan + 500 {
+		s.enter(pair, "ann", said{size: 1, self: true}, "ann")
+	}
+	last := s.enter(pair, "ann", said{text: "last"}, "ann", "ben")
+	s.read("ben", pair, 1)
+	for _, c := range []struct {
+		name     string
+		from, to int
+		newest   bool
+		want     string
+		next     uint64
+	}{
+		{"rising", 0, 0, false, "1 of 20502 more=true", maxScan + 1},
+		{"its second page", maxScan + 1, 0, false, "20502 of 20502 more=false", 0},
+		{"from within", 3, 0, false, "of 20502 more=true", maxScan + 3},
+		{"to a bound within, all of it hidden", 3, maxScan + 2, false, "of 20502 more=false", 0},
+		{"to a bound further on, all of it hidden", 3, maxScan + 3, false, "of 20502 more=true", maxScan + 3},
+		{"falling", 0, 0, true, "20502 of 20502 more=true", 502},
+		{"its second page", 0, 502, true, "1 of 20502 more=false", 0},
+	} {
+		s.scanned = 0
+		r := s.ask("ben", &imv1.PullConversation{ConversationId: string(pair), FromIndex: bound(c.from), ToIndex: bound(c.to), NewestFirst: c.newest})
+		if got := indexes(r.GetConversationPage()); got != c.want || r.GetConversationPage().GetNextIndex() != c.next {
+			t.Errorf("%s: got %s, next %d; want %s, next %d", c.name, got, r.GetConversationPage().GetNextIndex(), c.want, c.next)
+		}
+		if s.scanned > maxScan+1 {
+			t.Errorf("%s: looked at %d entries", c.name, s.scanned)
+		}
+	}
+	// So does the count of what is unread.
+	if l := s.ask("ben", &imv1.ListConversations{}).GetConversationList().GetConversations()[0]; l.GetUnread() != 1 || !l.GetUnreadCapped() {
+		t.Errorf("ben is told %v", l)
+	}
+	s.read("ben", pair, 503)
+	if l := s.ask("ben", &imv1.ListConversations{}).GetConversationList().GetConversations()[0]; l.GetUnread() != 1 || l.GetUnreadCapped() || last != 20502 {
+		t.Errorf("ben, who read up to 503 of %d, is told %v", last, l)
+	}
+}
+
+// The bytes of a message pass through a pull untouched, and nothing is made for each of them.
+func TestPagesAllocateNothingPerEntry(t *testing.T) {
+	s := newSite(t)
+	for range im.MaxPage {
+		s.enter(pair, "ann", said{text: "hi"}, "ann", "ben")
+	}
+	s.commit()
+	req := &imv1.HistoryRequest{UserId: "ben", Body: &imv1.HistoryRequest_PullConversation{
+		PullConversation: &imv1.PullConversation{ConversationId: string(pair), Limit: im.MaxPage},
+	}}
+	n := testing.AllocsPerRun(10, func() {
+		if _, err := s.pull(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n > im.MaxPage/2 {
+		t.Errorf("a page of %d entries takes %v allocations", im.MaxPage, n)
 	}
 }

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 // site is a store that holds what a test entered, and a service that reads it.
 type site struct {
 	*Service
-	t      *testing.T
+	t      testing.TB
 	store  kv.Store
 	batch  *kv.Batch
 	fence  []byte
@@ -29,11 +30,50 @@ type site struct {
 	users  map[im.UserID]*imv1.UserHead
 	lists  map[chain.ListRef]*imv1.ListRecord
 	behind bool // what is entered does not reach the user chains
+
+	scanned int // keys that pulls have looked at by scanning
+	reads   int // requests to the store
+}
+
+// counting is a store that counts for a site what is read in it.
+type counting struct {
+	kv.Store
+	site *site
+}
+
+func (c counting) Snapshot(ctx context.Context) (kv.Snapshot, error) {
+	snap, err := c.Store.Snapshot(ctx)
+	return countingSnapshot{snap, c.site}, err
+}
+
+type countingSnapshot struct {
+	kv.Snapshot
+	site *site
+}
+
+func (c countingSnapshot) Get(ctx context.Context, key []byte) ([]byte, error) {
+	c.site.reads++
+	return c.Snapshot.Get(ctx, key)
+}
+
+func (c countingSnapshot) BatchGet(ctx context.Context, keys [][]byte) ([][]byte, error) {
+	c.site.reads++
+	return c.Snapshot.BatchGet(ctx, keys)
+}
+
+func (c countingSnapshot) Scan(ctx context.Context, r kv.Range, fn func(key, value []byte) error) error {
+	if bytes.Compare(r.Start, r.End) < 0 {
+		c.site.reads++
+	}
+	return c.Snapshot.Scan(ctx, r, func(key, value []byte) error {
+		c.site.scanned++
+		return fn(key, value)
+	})
 }
 
 var layout = chain.Layout{ConvPartitions: 2, UserPartitions: 3}
 
-func newSite(t *testing.T) *site {
+func newSite(t testing.TB) *site {
 	t.Helper()
 	store, err := pebble.New(pebble.Config{Dir: t.TempDir(), CacheBytes: 1 << 20})
 	if err != nil {
@@ -44,15 +84,16 @@ func newSite(t *testing.T) *site {
 			t.Error(err)
 		}
 	})
-	s, err := New(Config{Layout: layout}, Deps{Store: store, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &site{
-		Service: s, t: t, store: store, batch: new(kv.Batch),
+	s := &site{
+		t: t, store: store, batch: new(kv.Batch),
 		heads: map[im.ConversationID]*imv1.ConversationHead{}, in: map[im.ConversationID]map[im.UserID]*imv1.Participant{},
 		users: map[im.UserID]*imv1.UserHead{}, lists: map[chain.ListRef]*imv1.ListRecord{},
 	}
+	s.Service, err = New(Config{Layout: layout}, Deps{Store: counting{store, s}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func (s *site) out() *chain.Writer { return chain.NewWriter(layout, s.batch) }

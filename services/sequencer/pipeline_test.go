@@ -305,9 +305,10 @@ func judge(c *cell) {
 // judgeConversation is L1, L2 and L3, and L1 again for the user chains.
 func judgeConversation(c *cell, m *model, r *chain.Reader, id im.ConversationID, want *modelConversation) error {
 	var got []*imv1.ChainEntry
-	err := r.ScanEntries(context.Background(), id, 1, 1<<40, false, func(e *imv1.ChainEntry) error {
+	err := r.ScanEntries(context.Background(), id, 1, 1<<40, false, func(s chain.Stored) error {
+		e, err := s.Decode()
 		got = append(got, e)
-		return nil
+		return err
 	})
 	if err != nil {
 		return err
@@ -360,11 +361,11 @@ func (u *modelUser) of(conversation string) (out []int) {
 func judgeUser(c *cell, m *model, r *chain.Reader, u im.UserID) error {
 	ctx, want := context.Background(), m.user(string(u))
 	var got []string
-	err := r.ScanUser(ctx, u, 1, 1<<40, false, func(i im.UserIndex, e *imv1.UserChainEntry) error {
+	err := r.ScanUser(ctx, u, 1, 1<<40, false, func(i im.UserIndex, e chain.Ref) error {
 		if int(i) != len(got)+1 {
 			c.violate("%s: entry %d stands at %d", u, len(got)+1, i)
 		}
-		got = append(got, fmt.Sprint(e.GetConversationId(), " ", e.GetConversationIndex()))
+		got = append(got, fmt.Sprint(e.Conversation, " ", e.Index))
 		return nil
 	})
 	if err != nil {
@@ -401,8 +402,8 @@ func unread(r *chain.Reader, u im.UserID, id im.ConversationID, rec *imv1.ListRe
 	}
 	member := chain.MembershipOf(parsed, u, p)
 	err = r.ScanEntries(context.Background(), id, im.ConversationIndex(rec.GetReadIndex()+1), im.ConversationIndex(rec.GetSeenIndex()), false,
-		func(e *imv1.ChainEntry) error {
-			if member.Sees(u, e.GetMessage()) && chain.Counts(u, e.GetMessage()) {
+		func(e chain.Stored) error {
+			if member.Sees(u, e) && e.CountsFor(u) {
 				n++
 			}
 			return nil

@@ -8,7 +8,6 @@ import (
 	"github.com/catena-im/catena/pkg/bus"
 	"github.com/catena-im/catena/pkg/chain"
 	"github.com/catena-im/catena/pkg/im"
-	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
 // User streams lose their ends, or all they held; the chains of the conversations are kept. What Refan sends makes the
@@ -75,9 +74,9 @@ func inboxes(t *testing.T, c *cell) string {
 	got := make(map[string][]uint64)
 	err := read(t.Context(), c.store, c.layout, func(r *chain.Reader) error {
 		for _, u := range people {
-			err := r.ScanUser(context.Background(), im.UserID(u), 1, 1<<40, false, func(_ im.UserIndex, e *imv1.UserChainEntry) error {
-				key := u + " " + e.GetConversationId()
-				got[key] = append(got[key], e.GetConversationIndex())
+			err := r.ScanUser(context.Background(), im.UserID(u), 1, 1<<40, false, func(_ im.UserIndex, e chain.Ref) error {
+				key := u + " " + string(e.Conversation)
+				got[key] = append(got[key], uint64(e.Index))
 				return nil
 			})
 			if err != nil {

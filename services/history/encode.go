@@ -1,0 +1,81 @@
+package history
+
+import (
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	imv1 "github.com/catena-im/catena/proto/im/v1"
+)
+
+// The numbers of the fields that hold messages, and of the pages in im.v1.HistoryReply.
+const (
+	replyConversationPage = 2
+	replyUserPage         = 3
+	replyConversationList = 4
+
+	pageMessages      = 2 // of ConversationPage
+	userEntries       = 1 // of UserPage
+	entryIndex        = 1 // of UserEntry
+	entryMessage      = 2
+	listConversations = 1 // of ConversationList
+	summaryMessage    = 4 // of ConversationSummary
+)
+
+// page is the repeated field of an answer, encoded, while it is being filled. Messages go into it as the store holds
+// them: taking them apart and putting them together again would cost more than all the rest of a pull.
+type page struct {
+	limit, taken int
+	data         []byte
+}
+
+// newPage empties the page of v for up to limit entries.
+func (v *view) newPage(limit int) *page {
+	*v.page = page{limit: limit, data: v.page.data[:0]}
+	return v.page
+}
+
+// add appends message as an entry under num, unless the page is full: with limit entries, or with maxPageBytes, which
+// the first entry may exceed.
+func (p *page) add(num protowire.Number, message []byte) bool {
+	if !p.fits(len(message)) {
+		return false
+	}
+	p.data = appendField(p.data, num, message)
+	return true
+}
+
+// addWrapped appends an entry that consists of head, which is encoded, and of message under the field inner.
+func (p *page) addWrapped(num protowire.Number, head []byte, inner protowire.Number, message []byte) bool {
+	size := len(head) + protowire.SizeTag(inner) + protowire.SizeBytes(len(message))
+	if !p.fits(size) {
+		return false
+	}
+	p.data = protowire.AppendVarint(protowire.AppendTag(p.data, num, protowire.BytesType), uint64(size))
+	p.data = appendField(append(p.data, head...), inner, message)
+	return true
+}
+
+func (p *page) fits(size int) bool {
+	if p.taken == p.limit || p.taken > 0 && len(p.data)+size > maxPageBytes {
+		return false
+	}
+	p.taken++
+	return true
+}
+
+func appendField(b []byte, num protowire.Number, content []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(b, num, protowire.BytesType), content)
+}
+
+// reply is the page as an encoded HistoryReply, under num; rest is what the answer says besides its entries.
+func (p *page) reply(num protowire.Number, rest proto.Message) ([]byte, error) {
+	size := len(p.data) + proto.Size(rest)
+	out := make([]byte, 0, size+16)
+	out = protowire.AppendVarint(protowire.AppendTag(out, num, protowire.BytesType), uint64(size))
+	return proto.MarshalOptions{}.MarshalAppend(append(out, p.data...), rest)
+}
+
+// errorReply is an encoded HistoryReply that refuses the pull.
+func errorReply(e *imv1.Error) ([]byte, error) {
+	return proto.Marshal(&imv1.HistoryReply{Body: &imv1.HistoryReply_Error{Error: e}})
+}
