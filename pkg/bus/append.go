@@ -14,7 +14,7 @@ import (
 const (
 	appendTimeout = 3 * time.Second // of one attempt in AppendUntil; a crashed leader's stream is back after 5 to 12 s
 	retryMin      = 10 * time.Millisecond
-	retryMax      = time.Second
+	retryMax      = 500 * time.Millisecond
 )
 
 // Append publishes one message to the stream of p and waits for the stream's acknowledgement, until ctx ends, the

@@ -28,10 +28,11 @@ type feed struct {
 	msgs  chan *nats.Msg
 	next  string // subject of the pull requests
 
-	due    int    // messages that the server may still send
-	seen   uint64 // sequence of the last message that arrived
-	behind bool   // the last heartbeat told of a message that has not arrived
-	held   Msg    // arrived but not delivered yet, when isHeld
+	heard  time.Time // when the server gave the last sign, or the reading began
+	due    int       // messages that the server may still send
+	seen   uint64    // sequence of the last message that arrived
+	behind bool      // the last heartbeat told of a message that has not arrived
+	held   Msg       // arrived but not delivered yet, when isHeld
 	isHeld bool
 	err    error
 }
@@ -44,6 +45,7 @@ func openFeed(nc *nats.Conn, alive context.Context, p Partition, before uint64) 
 		msgs:  make(chan *nats.Msg, 2*prefetchMsgs), // twice, for the statuses between the messages
 		next:  "$JS.API.CONSUMER.MSG.NEXT." + p.Stream() + "." + Consumer,
 		seen:  before,
+		heard: time.Now(),
 	}
 	var err error
 	if f.sub, err = nc.ChanSubscribe(nc.NewInbox(), f.msgs); err != nil {
@@ -82,7 +84,7 @@ func (f *feed) wait(ctx context.Context) (Msg, error) {
 	if m, ok := f.poll(); ok {
 		return m, nil
 	}
-	timer := time.NewTimer(silence)
+	timer := time.NewTimer(f.patience()) // what is left of it: callers may come and go more often than it passes
 	defer timer.Stop()
 	for f.err == nil {
 		select {
@@ -90,7 +92,7 @@ func (f *feed) wait(ctx context.Context) (Msg, error) {
 			if m, ok := f.accept(raw); ok {
 				return m, nil
 			}
-			timer.Reset(silence)
+			timer.Reset(f.patience())
 		case <-ctx.Done():
 			return Msg{}, context.Cause(ctx)
 		case <-f.alive.Done():
@@ -104,6 +106,9 @@ func (f *feed) wait(ctx context.Context) (Msg, error) {
 	}
 	return Msg{}, f.err
 }
+
+// patience is how long the server may go on to be silent.
+func (f *feed) patience() time.Duration { return max(silence-time.Since(f.heard), 0) }
 
 // poll returns the next message if it has arrived.
 func (f *feed) poll() (Msg, bool) {
@@ -139,6 +144,7 @@ func (f *feed) fail(err error) {
 // accept takes in what came to the inbox: a message, which it returns, or a status, which it acts on.
 func (f *feed) accept(raw *nats.Msg) (Msg, bool) {
 	var m Msg
+	f.heard = time.Now()
 	status := raw.Header.Get("Status")
 	isMsg := raw.Reply != "" && status == ""
 	if isMsg {
