@@ -103,13 +103,15 @@ func (l *Leases) Get(ctx context.Context, key string) (Lease, bool, error) {
 }
 
 // List returns all leases that are held, sorted by key. It needs no consumer, so it works while the meta group of a
-// cluster has no leader.
+// cluster has no leader. While the connection is away List waits for it.
 func (l *Leases) List(ctx context.Context) ([]Lease, error) {
-	ctx, cancel := l.b.bounded(ctx, apiTimeout)
-	defer cancel()
-	leases, err := l.list(ctx)
+	var leases []Lease
+	err := l.b.ask(ctx, func(ctx context.Context) (err error) {
+		leases, err = l.list(ctx)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("list leases: %w", apiError(ctx, err))
+		return nil, fmt.Errorf("list leases: %w", err)
 	}
 	slices.SortFunc(leases, func(a, b Lease) int { return strings.Compare(a.Key, b.Key) })
 	return leases, nil
@@ -122,7 +124,10 @@ func (l *Leases) list(ctx context.Context) ([]Lease, error) {
 		return nil, err
 	}
 	inbox := l.b.nc.NewInbox()
-	sub, err := l.b.nc.SubscribeSync(inbox)
+	// A channel as long as an answer; SubscribeSync makes one for 65,536 messages, which is much for every few hundred
+	// milliseconds.
+	answers := make(chan *nats.Msg, maxListed+1)
+	sub, err := l.b.nc.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return nil, err
 	}
@@ -132,15 +137,19 @@ func (l *Leases) list(ctx context.Context) ([]Lease, error) {
 	}
 	var leases []Lease
 	for {
-		m, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
-			return nil, err
+		var m *nats.Msg
+		select {
+		case m = <-answers:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
 		}
 		switch status := m.Header.Get("Status"); status {
 		case "":
 			if lease, ok := heldLease(m); ok {
 				leases = append(leases, lease)
 			}
+		case strconv.Itoa(http.StatusServiceUnavailable):
+			return nil, nats.ErrNoResponders
 		case strconv.Itoa(http.StatusNoContent), strconv.Itoa(http.StatusNotFound): // the end; nothing at all
 			return leases, nil
 		default:

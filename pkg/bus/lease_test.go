@@ -1,6 +1,7 @@
 package bus_test
 
 import (
+	"runtime"
 	"testing"
 	"time"
 
@@ -119,4 +120,20 @@ func TestListShowsWhatIsHeld(t *testing.T) {
 	}
 	_, err = l.Replace(ctx, got[0], []byte("w"), time.Minute)
 	must(t, err)
+}
+
+// The leases are listed several times a second by every sequencer.
+func TestListIsCheap(t *testing.T) { // beside no other test: it looks at what the whole process allocates
+	l := leases(t)
+	const times = 20
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range times {
+		_, err := l.List(t.Context())
+		must(t, err)
+	}
+	runtime.ReadMemStats(&after)
+	if got := (after.TotalAlloc - before.TotalAlloc) / times; got > 100<<10 {
+		t.Errorf("a list allocates %d bytes, with the server's part", got)
+	}
 }
