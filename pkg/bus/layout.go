@@ -11,8 +11,10 @@ type Layout struct {
 	UserPartitions  int           // likewise
 	Replicas        int           // of streams, consumers and buckets: 1, 3 or 5; default 1
 	StreamMaxBytes  int64         // of each stream; at the bound Append returns ErrFull. Default 1 GiB
-	MaxAge          time.Duration // after which a stream drops messages, read or not; default 72 h
 	DuplicateWindow time.Duration // for which a stream knows message ids again; default 1 min
+	// ConsumersInMemory spares the disk what only says how far the readers are, which they know by themselves. For one
+	// server, and a process that provisions again when that server was started again.
+	ConsumersInMemory bool
 }
 
 const (
@@ -32,9 +34,6 @@ func (l Layout) withDefaults() Layout {
 	if l.StreamMaxBytes == 0 {
 		l.StreamMaxBytes = 1 << 30
 	}
-	if l.MaxAge == 0 {
-		l.MaxAge = 72 * time.Hour
-	}
 	if l.DuplicateWindow == 0 {
 		l.DuplicateWindow = time.Minute
 	}
@@ -51,8 +50,8 @@ func (l Layout) validate() error {
 		return fmt.Errorf("%w: %d replicas, 1, 3 or 5", ErrInvalid, l.Replicas)
 	case l.StreamMaxBytes < 0:
 		return fmt.Errorf("%w: streams of %d bytes", ErrInvalid, l.StreamMaxBytes)
-	case l.DuplicateWindow < 0 || l.MaxAge < l.DuplicateWindow:
-		return fmt.Errorf("%w: a maximum age of %s is below the duplicate window of %s", ErrInvalid, l.MaxAge, l.DuplicateWindow)
+	case l.DuplicateWindow < 0:
+		return fmt.Errorf("%w: a duplicate window of %s", ErrInvalid, l.DuplicateWindow)
 	}
 	return nil
 }

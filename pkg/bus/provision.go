@@ -201,7 +201,7 @@ func (b *Bus) streamConfig(c jetstream.StreamConfig, p Partition, l Layout) jets
 	c.Discard = jetstream.DiscardNew // the other policy would drop what nobody has read yet
 	c.Replicas = l.Replicas
 	c.MaxBytes = l.StreamMaxBytes
-	c.MaxAge = l.MaxAge
+	c.MaxAge = 0 // age says nothing about who has read what; the readers purge what they are done with
 	c.MaxMsgSize = maxMessage
 	c.Duplicates = l.DuplicateWindow
 	c.AllowDirect = true
@@ -218,9 +218,16 @@ func provisionConsumer(ctx context.Context, stream jetstream.Stream, p Partition
 		_, err = stream.CreateConsumer(ctx, consumerConfig(jetstream.ConsumerConfig{}, l))
 	case err == nil:
 		have := consumer.CachedInfo().Config
-		if want := consumerConfig(have, l); !reflect.DeepEqual(have, want) {
-			report.Updated = append(report.Updated, name)
-			_, err = stream.UpdateConsumer(ctx, want)
+		want := consumerConfig(have, l)
+		if reflect.DeepEqual(have, want) {
+			break
+		}
+		report.Updated = append(report.Updated, name)
+		if have.MemoryStorage != want.MemoryStorage { // it cannot be moved, and holds nothing that its reader does not know
+			err = stream.DeleteConsumer(ctx, Consumer)
+		}
+		if err == nil {
+			_, err = stream.CreateOrUpdateConsumer(ctx, want)
 		}
 	}
 	if err != nil {
@@ -239,5 +246,6 @@ func consumerConfig(c jetstream.ConsumerConfig, l Layout) jetstream.ConsumerConf
 	c.MaxAckPending = -1
 	c.DeliverPolicy = jetstream.DeliverAllPolicy
 	c.Replicas = l.Replicas
+	c.MemoryStorage = l.ConsumersInMemory
 	return c
 }

@@ -35,6 +35,9 @@ func TestProvisionIsIdempotent(t *testing.T) {
 		{"again", func() {}, "", ""},
 		{"larger", func() { layout.StreamMaxBytes = 2 << 30 }, "", "IM_CONV_000 IM_CONV_001 IM_USER_000"},
 		{"larger again", func() {}, "", ""},
+		{"in memory", func() { layout.ConsumersInMemory = true }, "", "IM_CONV_000 > seq IM_CONV_001 > seq IM_USER_000 > seq"},
+		{"in memory again", func() {}, "", ""},
+		{"on disk", func() { layout.ConsumersInMemory = false }, "", "IM_CONV_000 > seq IM_CONV_001 > seq IM_USER_000 > seq"},
 	}
 	for _, s := range steps {
 		s.change()
@@ -59,7 +62,7 @@ func TestProvisionMakesWhatTheDesignAsksFor(t *testing.T) {
 	c := stream.CachedInfo().Config
 	got := fmt.Sprint(c.Subjects, c.Retention, c.Discard, c.Storage, c.Replicas, c.MaxBytes, c.MaxAge, c.Duplicates,
 		c.MaxMsgSize, c.AllowDirect, c.DenyDelete, c.DenyPurge)
-	if want := "[im.local.conv.0] Limits DiscardNew File 1 67108864 72h0m0s 1m0s 1048576 true true false"; got != want {
+	if want := "[im.local.conv.0] Limits DiscardNew File 1 67108864 0s 1m0s 1048576 true true false"; got != want {
 		t.Errorf("got stream %s, want %s", got, want)
 	}
 	consumer, err := stream.Consumer(t.Context(), "seq")
@@ -78,7 +81,8 @@ func TestProvisionMakesWhatTheDesignAsksFor(t *testing.T) {
 	}
 }
 
-func TestProvisionKeepsWhatOperatorsAdded(t *testing.T) {
+// An age, which an earlier version gave to streams, would remove what nobody has read.
+func TestProvisionKeepsWhatOperatorsAddedButAnAge(t *testing.T) {
 	t.Parallel()
 	n, b := provisioned(t, small())
 	js := n.jetstream()
@@ -93,7 +97,7 @@ func TestProvisionKeepsWhatOperatorsAdded(t *testing.T) {
 	stream, err = js.Stream(t.Context(), "IM_CONV_000")
 	must(t, err)
 	c = stream.CachedInfo().Config
-	if c.MaxAge != 72*time.Hour || c.Metadata["io.nats.monitor.lag-critical"] != "100" {
+	if c.MaxAge != 0 || c.Metadata["io.nats.monitor.lag-critical"] != "100" {
 		t.Errorf("got max age %s and metadata %v", c.MaxAge, c.Metadata)
 	}
 }
@@ -148,7 +152,7 @@ func TestInvalidLayoutIsRefused(t *testing.T) {
 		"too many partitions": {ConvPartitions: 1000},
 		"negative partitions": {UserPartitions: -1},
 		"even replicas":       {Replicas: 2},
-		"window beyond age":   {MaxAge: time.Second},
+		"negative window":     {DuplicateWindow: -time.Second},
 		"negative bytes":      {StreamMaxBytes: -1},
 	} {
 		_, err := b.Provision(t.Context(), l)

@@ -26,6 +26,8 @@ type StreamState struct {
 	Created         time.Time // differs when the stream was made anew
 	First, Last     uint64    // sequences; First is Last+1 when the stream is empty
 	Bytes, MaxBytes uint64
+	Oldest          time.Time // when the stream took its first message; zero when it is empty
+	Now             time.Time // of the server that answered
 }
 
 // Reader reads the stream of one partition through its durable consumer. Two readers of one partition, in whatever
@@ -49,7 +51,8 @@ type mark struct {
 
 const maxMarks = 64 // batches that may be in work at once and still be acknowledged
 
-// Open checks that the stream of p and its consumer are there. Nothing is read before Seek.
+// Open checks that the stream of p and its consumer are there. Nothing is read before Seek. While the connection is away
+// Open waits for it, as State, Message and Seek do.
 func (b *Bus) Open(ctx context.Context, p Partition) (*Reader, error) {
 	var stream jetstream.Stream
 	err := b.ask(ctx, func(ctx context.Context) (err error) {
@@ -80,13 +83,9 @@ func (r *Reader) State(ctx context.Context) (StreamState, error) {
 		Last:     info.State.LastSeq,
 		Bytes:    info.State.Bytes,
 		MaxBytes: uint64(max(info.Config.MaxBytes, 0)),
+		Oldest:   info.State.FirstTime,
+		Now:      info.TimeStamp,
 	}, nil
-}
-
-// MessageID returns the id under which the message with seq was appended, ErrNotFound when the stream does not hold it.
-func (r *Reader) MessageID(ctx context.Context, seq uint64) (string, error) {
-	m, err := r.Message(ctx, seq)
-	return m.ID, err
 }
 
 // Message returns the message with seq and leaves the consumer alone, ErrNotFound when the stream does not hold it. It
@@ -139,7 +138,7 @@ func (r *Reader) stored(ctx context.Context, seq uint64) (Msg, error) {
 
 // Seek drops what was prefetched and resets the consumer, so that Next delivers the message with seq (0 and 1: the
 // first) and those after it. The stream is not asked whether it reaches that far: a seq beyond its end delivers nothing
-// until it gets there, see State. While the connection is away Seek waits for it.
+// until it gets there, see State.
 func (r *Reader) Seek(ctx context.Context, seq uint64) error {
 	r.Close()
 	seq = max(seq, 1)

@@ -249,9 +249,9 @@ func TestStateAndMessageIDShowWhatPurgeLeft(t *testing.T) {
 		id   string
 		want error
 	}{{0, "", bus.ErrNotFound}, {3, "", bus.ErrNotFound}, {4, "m4", nil}, {10, "m10", nil}, {11, "", bus.ErrNotFound}} {
-		id, err := r.MessageID(t.Context(), c.seq)
-		if id != c.id || !errors.Is(err, c.want) {
-			t.Errorf("message %d: got id %q and error %v, want %q and %v", c.seq, id, err, c.id, c.want)
+		m, err := r.Message(t.Context(), c.seq)
+		if m.ID != c.id || !errors.Is(err, c.want) {
+			t.Errorf("message %d: got id %q and error %v, want %q and %v", c.seq, m.ID, err, c.id, c.want)
 		}
 	}
 	must(t, r.Seek(t.Context(), 4))

@@ -50,8 +50,17 @@ func (l *loop) land(ctx context.Context) error {
 		return fmt.Errorf("emit up to %d: %w", f.last, f.err)
 	}
 	l.emitted = f.last
-	l.stream.Ack(f.last)
+	if time.Since(l.acked) >= ackEvery {
+		l.ack()
+	}
 	return nil
+}
+
+// ack tells the stream how far emission came. It is for operators only, and costs a cluster a write on every server
+// that has a copy of the consumer: while there is work it is done once a second, not for every batch.
+func (l *loop) ack() {
+	l.acked = time.Now()
+	l.stream.Ack(l.emitted)
 }
 
 // tidy takes note of an emission that has returned. When there was none, nothing has happened for a while: the
@@ -65,6 +74,7 @@ func (l *loop) tidy(ctx context.Context) error {
 		}
 		return l.land(ctx)
 	}
+	l.ack()
 	if err := l.checkpoint(ctx); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
@@ -95,33 +105,11 @@ func (l *loop) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	err := l.land(ctx)
+	l.ack()
 	if err == nil {
 		err = l.checkpoint(ctx)
 	}
 	if err != nil {
 		l.log.Debug("last checkpoint not written", "err", err)
 	}
-}
-
-// trim removes what is emitted from a stream that is more than half full, so that a stream's size bounds what waits
-// and not what was. The store must be durable first: a power loss may take it back to what was synced, and from there
-// it is replayed from the stream.
-func (l *loop) trim(ctx context.Context) {
-	if time.Since(l.trimmed) < trimEvery {
-		return
-	}
-	l.trimmed = time.Now()
-	st, err := l.stream.State(ctx)
-	upTo := l.fence.record.GetEmitted()
-	if err != nil || st.MaxBytes == 0 || st.Bytes < st.MaxBytes/2 || upTo <= st.First {
-		return
-	}
-	if err = l.store.Sync(ctx); err == nil {
-		err = l.stream.Purge(ctx, upTo)
-	}
-	if err != nil {
-		l.log.Warn("stream not trimmed", "err", err)
-		return
-	}
-	l.log.Info("stream trimmed", "below", upTo, "bytes", st.Bytes)
 }

@@ -70,14 +70,14 @@ func (f *fence) verify(ctx context.Context, part bus.Partition, s Stream, next u
 	if r.GetApplied() == 0 {
 		return st, nil
 	}
-	id, err := s.MessageID(ctx, r.GetApplied())
+	m, err := s.Message(ctx, r.GetApplied())
 	switch {
 	case errors.Is(err, bus.ErrNotFound): // trimmed
 		return st, nil
 	case err != nil:
 		return st, fmt.Errorf("read message %d of stream %s: %w", r.GetApplied(), part.Stream(), err)
-	case id != r.GetAppliedMessageId():
-		return refuse(restore, "message %d is %q there and %q in the checkpoint", r.GetApplied(), id, r.GetAppliedMessageId())
+	case m.ID != r.GetAppliedMessageId():
+		return refuse(restore, "message %d is %q there and %q in the checkpoint", r.GetApplied(), m.ID, r.GetAppliedMessageId())
 	}
 	return st, nil
 }

@@ -14,7 +14,32 @@ import (
 // held is a lease that this worker holds.
 type held struct {
 	lease   bus.Lease
-	renewed time.Time // taken before the renewal was sent
+	renewed time.Time // taken before the renewal was sent; zero: not by this run
+}
+
+// sighting is when this worker first saw a lease as it is.
+type sighting struct {
+	revision uint64
+	at       time.Time
+}
+
+// look takes note of which leases have changed.
+func (o *Owner) look(list []bus.Lease) {
+	now, seen := o.now(), make(map[string]sighting, len(list))
+	for _, l := range list {
+		s := o.seen[l.Key]
+		if s.revision != l.Revision {
+			s = sighting{l.Revision, now}
+		}
+		seen[l.Key] = s
+	}
+	o.seen = seen
+}
+
+// silent reports whether a lease should have ended: nobody has renewed it for longer than it lasts. The servers end
+// leases by their own clocks, and would keep one for an hour more when those are set back by an hour.
+func (o *Owner) silent(l bus.Lease) bool {
+	return o.now().Sub(o.seen[l.Key].at) > o.cfg.TTL+o.cfg.TTL/3
 }
 
 // holder is the value of a lease, in words that an operator can read.
@@ -48,7 +73,8 @@ func (o *Owner) taken(h held, found bus.Lease) bool {
 }
 
 // keep renews h when a third of its time has passed, or takes the lease under key if it is free or was this worker's
-// in an earlier run. bus.ErrLost says that another process has it now, bus.ErrHeld that it had it before.
+// in an earlier run. bus.ErrLost says that another process has it now, bus.ErrHeld that it had it before. When it is
+// unclear who has it, the answer is h, and the next list tells.
 func (o *Owner) keep(ctx context.Context, h held, key string, leases map[string]bus.Lease) (held, error) {
 	found, listed := leases[key] // perhaps older than what this worker wrote last
 	if o.taken(h, found) {
@@ -57,23 +83,32 @@ func (o *Owner) keep(ctx context.Context, h held, key string, leases map[string]
 	if listed && found.Revision > h.lease.Revision && bytes.Equal(found.Value, o.value) {
 		h.lease = found // written by this process, though the answer was lost
 	}
-	now := time.Now()
+	now := o.now()
 	mine := h.lease.Key != ""
-	var err error
-	switch {
-	case mine && now.Sub(h.renewed) < o.cfg.TTL/3:
+	if mine && !h.renewed.IsZero() && now.Sub(h.renewed) < o.cfg.TTL/3 {
 		return h, nil
-	case mine && listed:
-		h.lease, err = o.deps.Leases.Replace(ctx, h.lease, o.value, o.cfg.TTL)
-	case listed && heldBy(found) == o.cfg.Worker:
-		h.lease, err = o.deps.Leases.Replace(ctx, found, o.value, o.cfg.TTL)
-	default: // never held, handed back, or expired
-		h.lease, err = o.deps.Leases.Acquire(ctx, key, o.value, o.cfg.TTL)
-		if mine && errors.Is(err, bus.ErrHeld) {
-			err = bus.ErrLost
-		}
 	}
-	h.renewed = now
+	var lease bus.Lease
+	err := bus.ErrLost
+	switch {
+	case mine:
+		lease, err = o.deps.Leases.Replace(ctx, h.lease, o.value, o.cfg.TTL)
+	case listed && (heldBy(found) == o.cfg.Worker || o.silent(found)):
+		lease, err = o.deps.Leases.Replace(ctx, found, o.value, o.cfg.TTL)
+	case listed:
+		err = bus.ErrHeld
+	}
+	if errors.Is(err, bus.ErrLost) && !listed { // never held, handed back, or expired
+		lease, err = o.deps.Leases.Acquire(ctx, key, o.value, o.cfg.TTL)
+	}
+	switch {
+	case err == nil:
+		return held{lease, now}, nil
+	case mine && (errors.Is(err, bus.ErrHeld) || errors.Is(err, bus.ErrLost)):
+		return h, nil
+	case errors.Is(err, bus.ErrLost): // renewed since it was listed
+		return h, bus.ErrHeld
+	}
 	return h, err
 }
 

@@ -190,3 +190,117 @@ func TestNewRefusesNamesThatNoLeaseTakes(t *testing.T) {
 		}
 	}
 }
+
+// One that stops tells the others first, and hands over each partition as soon as it is done with it: nobody waits for
+// longer than it takes to look at the leases.
+func TestCleanStopHandsOverWithinAPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1, 16)
+		anna := w.boot("anna")
+		w.boot("ben")
+		w.rounds(5)
+		anna.cancel()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := w.holders(); got["ben"] != 16 {
+			t.Errorf("holders are %v a second after anna was told to stop", got)
+		}
+		for _, p := range w.parts {
+			if got := w.checkpoint(p).GetWorker(); got != "ben" {
+				t.Errorf("%s is run by %q", p, got)
+			}
+		}
+		w.retire()
+		for _, s := range w.wrong {
+			t.Error(s)
+		}
+	})
+}
+
+// While a stream has no leader its partition tries again and again, and goes on within a second after there is one.
+func TestPartitionGoesOnSoonAfterItsStreamIsBack(t *testing.T) {
+	for outage := 20 * time.Second; outage < 22*time.Second; outage += 250 * time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(uint64(outage), 1)
+			w.feed(1)
+			w.boot("anna")
+			w.rounds(3)
+			w.set(func() {
+				w.faults.stream = 1000
+				w.streams[w.parts[0]].interrupt()
+			})
+			time.Sleep(outage)
+			w.feed(1)
+			w.heal()
+			time.Sleep(1100 * time.Millisecond)
+			synctest.Wait()
+			if missing := w.missing(); missing != "" {
+				t.Errorf("after %s without a leader: %s", outage, missing)
+			}
+			w.retire()
+			for _, s := range w.wrong {
+				t.Error(s)
+			}
+		})
+	}
+}
+
+// A replica that lags shows less than there is. A lease is not lost before the list shows who else has it.
+func TestLeaseThatIsNotListedIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1, 1)
+		h, _ := w.process("anna")
+		o, err := New(Config{Worker: "anna", Boot: "1", Partitions: w.parts}, Deps{Leases: &hostLeases{h}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := t.Context()
+		keep := func(h held, listed ...bus.Lease) (held, error) {
+			leases := make(map[string]bus.Lease)
+			for _, l := range listed {
+				leases[l.Key] = l
+			}
+			return o.keep(ctx, h, "conv.000", leases)
+		}
+		first, err := keep(held{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(o.cfg.TTL / 2)
+		second, err := keep(first) // due, and the list does not show it
+		if err != nil || second.lease.Revision != first.lease.Revision+1 {
+			t.Errorf("got revision %d and error %v, want one more than %d", second.lease.Revision, err, first.lease.Revision)
+		}
+		time.Sleep(2 * o.cfg.TTL) // it ends
+		third, err := keep(second)
+		if err != nil || third.lease.Revision != second.lease.Revision+1 {
+			t.Errorf("after it ended: got revision %d and error %v, want one more than %d", third.lease.Revision, err, second.lease.Revision)
+		}
+		time.Sleep(o.cfg.TTL / 2)
+		for _, listed := range [][]bus.Lease{nil, {first.lease}} { // and the third was written without an answer
+			if got, err := keep(second, listed...); err != nil || got.lease.Revision != second.lease.Revision {
+				t.Errorf("the list is %v: got %+v and error %v, want %+v", listed, got, err, second)
+			}
+		}
+		other := bus.Lease{Key: "conv.000", Value: []byte(`{"worker":"ben"}`), Revision: third.lease.Revision + 1}
+		if _, err := keep(third, other); !errors.Is(err, bus.ErrLost) {
+			t.Errorf("the list shows another: got error %v, want %v", err, bus.ErrLost)
+		}
+	})
+}
+
+func TestRareLinesAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRare(time.Minute)
+		for _, want := range []struct {
+			after time.Duration
+			kept  int
+			ok    bool
+		}{{0, 0, true}, {0, 0, false}, {59 * time.Second, 0, false}, {time.Second, 2, true}, {time.Second, 0, false}} {
+			time.Sleep(want.after)
+			if kept, ok := r.pass(); kept != want.kept || ok != want.ok {
+				t.Errorf("got %d kept back and %v, want %d and %v", kept, ok, want.kept, want.ok)
+			}
+		}
+	})
+}

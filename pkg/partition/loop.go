@@ -18,7 +18,7 @@ const (
 	maxSeeks    = 5       // in a row without progress, before the partition is taken over anew
 	grace       = 3 * time.Second
 	idle        = 5 * time.Second // without a message, until a partition puts its things in order; leaves Stream.Next the time to notice a dead connection
-	trimEvery   = 10 * time.Second
+	ackEvery    = time.Second
 )
 
 var errStolen = errors.New("messages do not come; another reader may take them")
@@ -30,6 +30,7 @@ type loop struct {
 	store  kv.Store
 	stream Stream
 	start  func(ctx context.Context, part bus.Partition, epoch uint64) (Processor, error)
+	keep   time.Duration // how long the stream keeps what is emitted; 0: as long as there is room
 	log    *slog.Logger
 	meter  *meter
 	// caughtUp is told once that everything is applied that the stream held at the take-over; nil afterwards.
@@ -41,7 +42,10 @@ type loop struct {
 	behind  uint64  // last sequence of the stream at the take-over
 	emitted uint64  // last sequence whose emission has returned
 	flight  *flight // the emission under way, nil when there is none
-	trimmed time.Time
+	acked   time.Time
+	trimmed time.Time // when the stream was looked at for the last time
+	room    uint64    // bytes that the stream may hold; 0: no bound
+	taken   uint64    // about how many bytes were read since the stream was looked at
 }
 
 // run takes the partition over and works until ctx ends or something is wrong; it always answers an error.
@@ -94,6 +98,7 @@ func (l *loop) takeOver(ctx context.Context, key []byte) error {
 		return fmt.Errorf("raise the epoch: %w", err)
 	}
 	l.fence, l.emitted, l.read, l.behind = f, next.GetEmitted(), next.GetEmitted(), st.Last
+	l.trimmed, l.room = time.Now(), st.MaxBytes
 	return l.seek(ctx)
 }
 
@@ -173,23 +178,29 @@ func (l *loop) fetch(ctx context.Context) ([]bus.Msg, error) {
 // puts in order what is otherwise left to the next batch.
 func (l *loop) next(ctx context.Context) ([]bus.Msg, error) {
 	for {
-		wait, cancel := context.WithTimeout(ctx, idle)
-		if l.flight != nil {
-			context.AfterFunc(l.flight.landed, cancel)
-		}
-		msgs, err := l.stream.Next(wait, maxMessages, maxBytes)
-		ended := wait.Err() != nil
-		cancel()
+		msgs, over, err := l.receive(ctx)
 		switch {
 		case err == nil || errors.Is(err, bus.ErrInterrupted):
 			return msgs, err
-		case ctx.Err() != nil || !ended:
+		case ctx.Err() != nil || !over:
 			return nil, fmt.Errorf("read stream %s: %w", l.part.Stream(), err)
 		}
 		if err := l.tidy(ctx); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// receive waits for messages: idle at the most, and no longer than the emission under way takes. It reports whether that
+// is over.
+func (l *loop) receive(ctx context.Context) (msgs []bus.Msg, over bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, idle)
+	defer cancel()
+	if l.flight != nil {
+		defer context.AfterFunc(l.flight.landed, cancel)()
+	}
+	msgs, err = l.stream.Next(ctx, maxMessages, maxBytes)
+	return msgs, ctx.Err() != nil, err
 }
 
 // contiguous is the part of msgs that begins at sequence next and has no gap; what lies below next is passed over.
@@ -229,10 +240,15 @@ func (l *loop) handle(ctx, emitting context.Context, msgs []bus.Msg) (int, error
 		}
 	}
 	l.read = last.Seq
+	for _, m := range msgs[:eff.Taken] {
+		l.taken += uint64(len(m.Data)) + overhead
+	}
 	if eff.Answer != nil {
 		eff.Answer()
 	}
-	l.meter.batch(l.part, eff.Taken, time.Since(began))
+	if known == 0 {
+		l.meter.batch(l.part, eff.Taken, time.Since(began))
+	}
 	return eff.Taken, l.emit(ctx, emitting, eff.Emit, last.Seq)
 }
 

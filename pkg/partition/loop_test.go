@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ func (h *host) own(ctx context.Context, p bus.Partition) error {
 	stream := h.open(p)
 	defer stream.Close()
 	l := &loop{
-		part: p, worker: h.name, store: &hostStore{h}, stream: stream, log: slog.New(h), meter: newMeter(nil),
+		part: p, worker: h.name, store: &hostStore{h}, stream: stream, log: slog.New(h), meter: cmp.Or(h.meter, newMeter(nil)),
 		start: func(context.Context, bus.Partition, uint64) (Processor, error) { return &folder{h: h, part: p}, nil },
 	}
 	return l.run(ctx, fenceKey(p))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,7 @@ type Config struct {
 	Partitions []bus.Partition // all partitions of the cluster that workers of this kind own
 	TTL        time.Duration   // of leases and heartbeats, whole seconds; 0: 15 s
 	Poll       time.Duration   // how often the leases are looked at, which bounds how long a clean hand-over takes; 0: 300 ms
+	Keep       time.Duration   // how long streams keep what is in the store and emitted, while there is room; 0: as long as there is room
 }
 
 // Leases says who should work; *bus.Leases is one. Safety does not rest on it but on the fence.
@@ -52,9 +54,12 @@ type Owner struct {
 	cfg   Config
 	deps  Deps
 	meter *meter
-	value []byte // of this worker's leases
+	value []byte           // of this worker's leases
+	now   func() time.Time // with a monotonic reading; only differences are looked at, so no clock that is set matters
+	noise *rare            // lines about partitions that start over
 
 	beat    held
+	seen    map[string]sighting // of every lease that was listed last
 	running map[bus.Partition]*tenure
 }
 
@@ -102,7 +107,10 @@ func New(cfg Config, deps Deps) (*Owner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Owner{cfg: cfg, deps: deps, value: value, meter: newMeter(deps.Metrics), running: make(map[bus.Partition]*tenure)}, nil
+	return &Owner{
+		cfg: cfg, deps: deps, value: value, now: time.Now, noise: newRare(time.Minute),
+		meter: newMeter(deps.Metrics), running: make(map[bus.Partition]*tenure),
+	}, nil
 }
 
 func notOfKeys(r rune) bool {
@@ -144,9 +152,10 @@ func (o *Owner) round(ctx context.Context) error {
 	}
 	leases := make(map[string]bus.Lease, len(list))
 	live := []string{o.cfg.Worker}
+	o.look(list)
 	for _, l := range list {
 		leases[l.Key] = l
-		if name, ok := strings.CutPrefix(l.Key, beatPrefix); ok && name != o.cfg.Worker {
+		if name, ok := strings.CutPrefix(l.Key, beatPrefix); ok && name != o.cfg.Worker && !o.silent(l) {
 			live = append(live, name)
 		}
 	}
@@ -191,7 +200,7 @@ func (o *Owner) settle(ctx context.Context, p bus.Partition, leases map[string]b
 			t.end()
 		}
 		return nil
-	case err != nil:
+	case err != nil || h.renewed.IsZero():
 		return err
 	}
 	if t == nil || t.over() {
@@ -240,28 +249,32 @@ func (o *Owner) release(ctx context.Context, l bus.Lease) {
 	}
 }
 
-// leave hands everything back, all of it within the grace that one lease has: with the leases out of reach, a stop must
-// not wait for each of them.
+// leave hands everything back. The heartbeat goes first, so that the others know their new shares by the time that they
+// become free, and each partition as soon as its run has ended. All of it at once: with the leases out of reach, a stop
+// must not wait for each of them.
 func (o *Owner) leave() {
-	for _, t := range o.running {
-		t.end() // all at once, then wait for each
-	}
-	for _, t := range o.running {
+	var all sync.WaitGroup
+	hand := func(t *tenure) {
 		<-t.done
+		if t.lease.Key != "" {
+			o.release(context.Background(), t.lease)
+		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
-	defer cancel()
-	o.reap(ctx)
 	if o.beat.lease.Key != "" {
-		o.release(ctx, o.beat.lease)
+		all.Go(func() { o.release(context.Background(), o.beat.lease) })
 	}
+	for _, t := range o.running {
+		t.end()
+		all.Go(func() { hand(t) })
+	}
+	all.Wait()
 }
 
 // tenure runs p again and again: whatever ended a run, the next one begins with what the store says. It returns when
 // ctx has ended, or when another owner has taken over: then this one believes in a lease that it does not hold any more.
 func (o *Owner) tenure(ctx context.Context, p bus.Partition) {
 	log := o.deps.Log.With("partition", p.String())
-	const first, most, still = 100 * time.Millisecond, 5 * time.Second, 30 * time.Second
+	const first, most, still = 100 * time.Millisecond, time.Second, 30 * time.Second
 	for wait := first; ctx.Err() == nil; {
 		began := time.Now()
 		err := o.once(ctx, p, log)
@@ -284,7 +297,11 @@ func (o *Owner) tenure(ctx context.Context, p bus.Partition) {
 		case time.Since(began) > still:
 			wait = first
 		}
-		log.Warn("partition starts over", "err", err)
+		if untold, ok := o.noise.pass(); ok {
+			log.Warn("partition starts over", "err", err, "untold", untold)
+		} else {
+			log.Debug("partition starts over", "err", err)
+		}
 		sleep(ctx, wait)
 		wait = min(2*wait, most)
 	}
@@ -298,7 +315,7 @@ func (o *Owner) once(ctx context.Context, p bus.Partition, log *slog.Logger) err
 	defer stream.Close()
 	l := &loop{
 		part: p, worker: o.cfg.Worker, store: o.deps.Store, stream: stream,
-		start: o.deps.Start, caughtUp: o.deps.CaughtUp, log: log, meter: o.meter, trimmed: time.Now(),
+		start: o.deps.Start, caughtUp: o.deps.CaughtUp, keep: o.cfg.Keep, log: log, meter: o.meter,
 	}
 	return l.run(ctx, o.deps.FenceKey(p))
 }

@@ -17,8 +17,8 @@ import (
 type Stream interface {
 	// State describes the stream.
 	State(ctx context.Context) (bus.StreamState, error)
-	// MessageID is the Nats-Msg-Id at seq, bus.ErrNotFound when it is not kept any more.
-	MessageID(ctx context.Context, seq uint64) (string, error)
+	// Message is the message at seq, bus.ErrNotFound when it is not kept any more.
+	Message(ctx context.Context, seq uint64) (bus.Msg, error)
 	// Seek makes Next deliver from seq.
 	Seek(ctx context.Context, seq uint64) error
 	// Next waits for a message and takes everything that waits, up to the bounds.

@@ -81,13 +81,15 @@ type world struct {
 	faults   faults
 	mutation mutation
 
-	silent time.Time // until when the other side does not answer emissions
+	keep   time.Duration // of the streams
+	silent time.Time     // until when the other side does not answer emissions
 
 	parts   []bus.Partition
 	store   *simStore
 	streams map[bus.Partition]*simStream
 	leases  *simLeases
 	hosts   []*host
+	clock   func() time.Time // of the hosts that are booted; nil: time.Now
 
 	wrong  []string // promises that were broken
 	broken map[bus.Partition]*StreamError
@@ -173,11 +175,13 @@ type host struct {
 
 	dead    bool // killed: nothing it does has an effect any more
 	resume  time.Time
-	ops     int       // operations begun
-	dieAt   int       // dies at this operation, 0: never
-	after   bool      // after its effect
-	stopAt  string    // stands still before the next operation of this name …
-	stopped chan bool // … which it says here, until it is read again
+	ops     int              // operations begun
+	dieAt   int              // dies at this operation, 0: never
+	after   bool             // after its effect
+	clock   func() time.Time // nil: time.Now
+	meter   *meter           // of a loop that is run by hand; nil: one of its own
+	stopAt  string           // stands still before the next operation of this name …
+	stopped chan bool        // … which it says here, until it is read again
 }
 
 var errDead = fmt.Errorf("%w: this process is dead", kv.ErrUnavailable)
@@ -249,12 +253,12 @@ func (w *world) boot(name string) *host {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
-	h := &host{w: w, name: name, cancel: cancel, done: make(chan struct{})}
+	h := &host{w: w, name: name, cancel: cancel, done: make(chan struct{}), clock: w.clock}
 	w.hosts = append(w.hosts, h)
 	boot := fmt.Sprint(w.rng.Uint64())
 	go func() {
 		defer close(h.done)
-		o, err := New(Config{Worker: name, Boot: boot, Partitions: w.parts}, Deps{
+		o, err := New(Config{Worker: name, Boot: boot, Partitions: w.parts, Keep: w.keep}, Deps{
 			Store: &hostStore{h}, Leases: &hostLeases{h}, Log: slog.New(h),
 			FenceKey: fenceKey,
 			Open:     func(_ context.Context, p bus.Partition) (Stream, error) { return h.open(p), nil },
@@ -262,6 +266,9 @@ func (w *world) boot(name string) *host {
 				return &folder{h: h, part: p}, nil
 			},
 		})
+		if err == nil && h.clock != nil {
+			o.now = h.clock
+		}
 		if err == nil {
 			err = o.Run(ctx)
 		}
@@ -465,7 +472,7 @@ func (w *world) retire() {
 		}
 	}
 	for key, l := range w.leases.held {
-		if time.Now().Before(l.expires) {
+		if w.leases.now().Before(l.expires) {
 			w.violate("after a clean stop lease %s is held: %s", key, l.Value)
 		}
 	}

@@ -17,6 +17,7 @@ type simLeases struct {
 	older map[string]simLease // what a replica that lags shows
 	rev   uint64
 	away  bool
+	ahead time.Duration // of the servers' clock, by which leases end
 }
 
 type simLease struct {
@@ -26,15 +27,18 @@ type simLease struct {
 
 func newSimLeases(w *world) *simLeases { return &simLeases{w: w, held: make(map[string]simLease)} }
 
+// now is what the servers' clock shows.
+func (l *simLeases) now() time.Time { return time.Now().Add(l.ahead) }
+
 func (l *simLeases) get(key string) (simLease, bool) {
 	x, ok := l.held[key]
-	return x, ok && time.Now().Before(x.expires)
+	return x, ok && l.now().Before(x.expires)
 }
 
 func (l *simLeases) put(key string, value []byte, ttl time.Duration) bus.Lease {
 	l.older = maps.Clone(l.held)
 	l.rev++
-	l.held[key] = simLease{bus.Lease{Key: key, Value: value, Revision: l.rev}, time.Now().Add(ttl)}
+	l.held[key] = simLease{bus.Lease{Key: key, Value: value, Revision: l.rev}, l.now().Add(ttl)}
 	return l.held[key].Lease
 }
 
@@ -99,7 +103,7 @@ func (l *hostLeases) List(context.Context) (out []bus.Lease, err error) {
 			shown = s.older
 		}
 		for _, key := range slices.Sorted(maps.Keys(shown)) {
-			if time.Now().Before(shown[key].expires) {
+			if s.now().Before(shown[key].expires) {
 				out = append(out, shown[key].Lease)
 			}
 		}

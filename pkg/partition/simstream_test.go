@@ -115,25 +115,30 @@ func (h *host) open(p bus.Partition) *reader { return &reader{h: h, s: h.w.strea
 
 func (r *reader) State(context.Context) (st bus.StreamState, err error) {
 	err = r.h.op("state", func() error {
-		st = bus.StreamState{Created: r.s.created, First: r.s.first, Last: r.s.last(), Bytes: r.s.bytes(), MaxBytes: r.s.max}
+		st = bus.StreamState{
+			Created: r.s.created, First: r.s.first, Last: r.s.last(), Bytes: r.s.bytes(), MaxBytes: r.s.max, Now: time.Now(),
+		}
+		if len(r.s.msgs) > 0 {
+			st.Oldest = r.s.msgs[0].Time
+		}
 		return nil
 	})
 	return st, err
 }
 
-func (r *reader) MessageID(_ context.Context, seq uint64) (id string, err error) {
-	err = r.h.op("message id", func() error {
+func (r *reader) Message(_ context.Context, seq uint64) (m bus.Msg, err error) {
+	err = r.h.op("message", func() error {
 		if r.h.w.mutation == identityFaked {
-			id = r.h.w.store.fence(r.s.part).GetAppliedMessageId()
+			m.ID = r.h.w.store.fence(r.s.part).GetAppliedMessageId()
 			return nil
 		}
 		if seq < r.s.first || seq > r.s.last() {
 			return bus.ErrNotFound
 		}
-		id = r.s.msgs[seq-r.s.first].ID
+		m = r.s.msgs[seq-r.s.first]
 		return nil
 	})
-	return id, err
+	return m, err
 }
 
 func (r *reader) Seek(_ context.Context, seq uint64) error {

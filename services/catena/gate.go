@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"sync"
@@ -54,11 +55,13 @@ type gate struct {
 	mu  sync.Mutex // guards the fields below
 	was bool
 	is  bool
+	why error // it is not open; nil: for no special reason
 }
 
 func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.why = nil
 	if g.is = true; !g.was {
 		g.was = true
 		close(g.first)
@@ -71,6 +74,13 @@ func (g *gate) close() {
 	g.is = false
 }
 
+// because says why the gate is closed and stays so, until it opens.
+func (g *gate) because(why error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.why = why
+}
+
 var errNotReady = errors.New("the store is being opened, or the partitions catch up with their streams")
 
 // ready is nil while the gate is open.
@@ -78,7 +88,7 @@ func (g *gate) ready() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.is {
-		return errNotReady
+		return cmp.Or(g.why, errNotReady)
 	}
 	return nil
 }

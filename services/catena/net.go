@@ -19,7 +19,8 @@ import (
 func (c *Config) busLayout() bus.Layout {
 	return bus.Layout{
 		ConvPartitions: c.Partitions.Conv, UserPartitions: c.Partitions.User, Replicas: c.Stream.Replicas,
-		StreamMaxBytes: int64(c.Stream.MaxBytes), MaxAge: c.Stream.MaxAge, DuplicateWindow: c.Stream.DuplicateWindow,
+		StreamMaxBytes: int64(c.Stream.MaxBytes), DuplicateWindow: c.Stream.DuplicateWindow,
+		ConsumersInMemory: c.NATS.URL == "", // the server is in this process, which provisions it at each of its starts
 	}
 }
 

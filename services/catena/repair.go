@@ -99,7 +99,7 @@ func (r *repairer) alone(ctx context.Context) (_ context.Context, release func()
 		return ctx, nil, err
 	}
 	h := &holding{leases: leases}
-	for _, p := range sequencer.Partitions(r.layout) {
+	for _, p := range r.cfg.busLayout().Partitions() {
 		lease, err := leases.Acquire(ctx, p.String(), []byte(`{"worker":"repair"}`), holdTTL)
 		if err != nil {
 			h.release()
@@ -160,7 +160,7 @@ func (h *holding) release() {
 // assess tells how every partition stands and returns those that stand still, with what they have applied.
 func (r *repairer) assess(ctx context.Context) (map[bus.Partition]uint64, error) {
 	broken := make(map[bus.Partition]uint64)
-	for _, p := range sequencer.Partitions(r.layout) {
+	for _, p := range r.cfg.busLayout().Partitions() {
 		stream, err := r.bus.Open(ctx, p)
 		if err != nil {
 			return nil, err

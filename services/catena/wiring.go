@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync/atomic"
@@ -53,8 +54,10 @@ type storage interface {
 	Maintain(ctx context.Context, leads func() bool) error
 }
 
-// sayAfter is how long a start may take until the log says what it waits for.
-const sayAfter = 5 * time.Second
+const (
+	sayAfter = 5 * time.Second // a start may take until the log says what it waits for
+	sayAgain = time.Minute     // what goes on to fail is logged once
+)
 
 // newNode opens everything that can be refused for a reason that a person has to mend: folders, ports, keys, counts.
 func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err error) {
@@ -171,19 +174,34 @@ func (n *node) work(ctx context.Context) error {
 			return err
 		}
 		n.log.Error("the store failed and is opened again; see that the disk has room", "folder", n.cfg.Data, "err", err)
-		for wait := time.Second; n.store == nil; wait = min(2*wait, 15*time.Second) {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(wait):
-			}
-			if n.store, err = n.openStore(ctx); err != nil {
-				n.log.Error("the store does not open", "err", err)
-			}
+		if !n.reopen(ctx) {
+			return nil
 		}
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// reopen opens the store as soon as it can be opened; false: ctx has ended.
+func (n *node) reopen(ctx context.Context) bool {
+	var said time.Time
+	for wait := time.Second; ; wait = min(2*wait, 15*time.Second) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(wait):
+		}
+		store, err := n.openStore(ctx)
+		if err == nil {
+			n.store = store
+			return true
+		}
+		n.pulls.because(fmt.Errorf("the store does not open: %w", err))
+		if said.IsZero() || time.Since(said) >= sayAgain {
+			said = time.Now()
+			n.log.Error("the store does not open", "err", err)
+		}
+	}
 }
 
 // workWith runs sequencer and history until ctx ends or the store fails.
@@ -191,7 +209,7 @@ func (n *node) workWith(ctx context.Context, store storage) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
-	caughtUp := newCensus(sequencer.Partitions(n.layout))
+	caughtUp := newCensus(n.cfg.busLayout().Partitions())
 	if n.cfg.has(roleSequencer) {
 		owner, err := n.sequencer(ctx, store, caughtUp.mark)
 		if err != nil {
@@ -254,12 +272,26 @@ func (n *node) sequencer(ctx context.Context, store kv.Store, caughtUp func(bus.
 		return nil, err
 	}
 	return partition.New(partition.Config{
-		Worker: n.cfg.Node, Boot: rand.Text(), Partitions: sequencer.Partitions(n.layout),
+		Worker: n.cfg.Node, Boot: rand.Text(), Partitions: n.cfg.busLayout().Partitions(), Keep: n.cfg.Stream.MaxAge,
 	}, partition.Deps{
 		Store: store, Leases: leases, FenceKey: sequencer.FenceKey, Log: n.log, Metrics: n.reg,
-		Open:  func(ctx context.Context, p bus.Partition) (partition.Stream, error) { return n.bus.Open(ctx, p) },
-		Start: n.lead.watch(seq.Start), CaughtUp: caughtUp,
+		Open: n.openStream, Start: n.lead.watch(seq.Start), CaughtUp: caughtUp,
 	})
+}
+
+// openStream opens the stream of p. A server in this process that was started again has lost its consumers, which it
+// keeps in memory: they are made again, as at a start.
+func (n *node) openStream(ctx context.Context, p bus.Partition) (partition.Stream, error) {
+	r, err := n.bus.Open(ctx, p)
+	if n.server != nil && errors.Is(err, bus.ErrNoStream) {
+		if _, err = n.bus.Provision(ctx, n.cfg.busLayout()); err == nil {
+			r, err = n.bus.Open(ctx, p)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // close ends what newNode opened, the server last: nothing may outlive what it is connected to.

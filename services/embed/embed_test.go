@@ -193,9 +193,9 @@ func TestAcknowledgedMessagesSurviveAKill(t *testing.T) {
 	if err != nil || state.First != 1 || state.Last < acked {
 		t.Errorf("got state %+v and error %v, want 1 to %d at least", state, err, acked)
 	}
-	id, err := r.MessageID(t.Context(), acked)
-	if want := fmt.Sprint("m", acked); id != want || err != nil {
-		t.Errorf("message %d: got id %q and error %v, want %s", acked, id, err, want)
+	m, err := r.Message(t.Context(), acked)
+	if want := fmt.Sprint("m", acked); m.ID != want || err != nil {
+		t.Errorf("message %d: got id %q and error %v, want %s", acked, m.ID, err, want)
 	}
 }
 
