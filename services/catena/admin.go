@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -25,7 +27,10 @@ func (n *node) serveAdmin(ctx context.Context) error {
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
-	s := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 2 * time.Minute}
+	s := &http.Server{
+		Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(n.log.With("component", "admin").Handler(), slog.LevelWarn),
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		if err := s.Serve(n.admin); !errors.Is(err, http.ErrServerClosed) {
@@ -53,12 +58,14 @@ var (
 	errNoNATS   = errors.New("the connection to the NATS servers is lost; it comes back by itself")
 )
 
-// ready is nil while this process does what its roles are for. Without NATS none can; with a store that is away, pulls
-// are answered with errors that clients retry, here as everywhere else.
+// ready is nil while this process does what its roles are for. Without NATS none can, and none whose own disk is full;
+// with a store that is away, pulls are answered with errors that clients retry, here as everywhere else.
 func (n *node) ready() error {
 	switch {
 	case n.stopping.Load():
 		return errStopping
+	case n.server != nil && n.server.Fault() != nil:
+		return fmt.Errorf("the data folder cannot be written: %w", n.server.Fault())
 	case !n.bus.Connected():
 		return errNoNATS
 	case n.cfg.has(roleHistory):

@@ -3,6 +3,9 @@
 package main
 
 import (
+	"context"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -59,22 +62,66 @@ func TestStreamsThatCannotBeWrittenTakeMessagesAgain(t *testing.T) {
 	if !elsewhere(t) {
 		return
 	}
-	s := launch(t, anywhere(t))
+	cfg, log := anywhere(t), new(text)
+	n := host(t, cfg, log)
+	on := site{data: cfg.Data, url: n.wsURL()}
 	sent := new(tally)
-	alice := sdk(t, s.site, "alice", "phone", sent.hear)
+	alice := sdk(t, on, "alice", "phone", sent.hear)
 	enqueue(t, alice, "bob", 0, 10)
 	eventually(t, "the first are answered", func() bool { return sent.answered() == 10 })
 	lift := limitFiles(t, 64<<10)
 	enqueue(t, alice, "bob", 10, 10)
-	eventually(t, "the streams fail", func() bool { return strings.Contains(s.log.String(), "nats server cannot write") })
-	bob, _ := login(t, s.site, "bob", "phone", speakBinary)
-	if n := len(bob.conversation("s:alice:bob")); n < 10 {
-		t.Errorf("%d messages are pulled while the disk takes nothing", n)
+	eventually(t, "the streams fail", func() bool { return strings.Contains(log.String(), "nats server cannot write") })
+	if code, why := readiness(t, n); code != http.StatusServiceUnavailable || !strings.Contains(why, "the data folder cannot be written") {
+		t.Errorf("readiness is %d: %s", code, why)
+	}
+	bob, _ := login(t, on, "bob", "phone", speakBinary)
+	if got := len(bob.conversation("s:alice:bob")); got < 10 {
+		t.Errorf("%d messages are pulled while the disk takes nothing", got)
 	}
 	lift()
 	eventually(t, "all are answered", func() bool { return sent.answered() == 20 })
 	sent.check(t)
-	bob, _ = login(t, s.site, "bob", "phone", speakBinary)
+	eventually(t, "it is ready again", func() bool { code, _ := readiness(t, n); return code == http.StatusOK })
+	bob, _ = login(t, on, "bob", "phone", speakBinary)
 	ordered(t, bob, "s:alice:bob", 20)
 	eventually(t, "everything is in the chain", func() bool { return len(bob.chain(1)) == 20 })
+}
+
+// host runs a server in this process until the end of the test, and returns when it is ready.
+func host(t *testing.T, cfg Config, log *text) *node {
+	t.Helper()
+	n, err := newNode(t.Context(), cfg, newLogger(cfg.Log, log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ready := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := n.run(ctx, func() { close(ready) }); err != nil {
+			t.Errorf("the server ended with: %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		stop()
+		running.Wait()
+	})
+	<-ready
+	return n
+}
+
+// readiness is what a server answers to the probe.
+func readiness(t *testing.T, n *node) (code int, why string) {
+	t.Helper()
+	r, err := http.Get("http://" + reachable(n.admin.Addr()) + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, string(text)
 }

@@ -45,8 +45,9 @@ type Server struct {
 	done chan struct{} // closed when watch has returned
 	once sync.Once     // of Close
 
-	mu   sync.RWMutex // guards the field below
-	nats *server.Server
+	mu    sync.RWMutex // guards the fields below
+	nats  *server.Server
+	fault error // see Fault
 }
 
 // New locks the folder, recovers the streams in it and listens; the server is ready for connections when New returns.

@@ -2,6 +2,7 @@ package embed
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,7 +15,8 @@ import (
 const (
 	watchEvery  = time.Second
 	maxPause    = 15 * time.Second // between attempts to go on
-	roomToGoOn  = 16 << 20         // bytes that must be free, so that the next write does not fail at once
+	sayEvery    = time.Minute
+	roomToGoOn  = 16 << 20 // bytes that must be free, so that the next write does not fail at once
 	healthWrite = "write error"
 )
 
@@ -23,19 +25,41 @@ const (
 // reconnect by themselves; what was acknowledged is there, what was not is sent again.
 func (s *Server) watch() {
 	defer close(s.done)
+	var said time.Time
 	for pause := watchEvery; s.sleep(pause); {
 		why := writeError(s.current())
 		if why == "" {
 			pause = watchEvery
 			continue
 		}
-		if err := s.again(); err != nil {
-			s.log.Error("nats server cannot write", "folder", s.opts.StoreDir, "err", errors.Join(errors.New(why), err))
-			pause = min(2*pause, maxPause)
+		err := s.again()
+		if err == nil {
+			s.setFault(nil)
+			s.log.Warn("nats server was started again because it could not write", "folder", s.opts.StoreDir, "err", why)
+			said = time.Time{}
 			continue
 		}
-		s.log.Warn("nats server was started again because it could not write", "folder", s.opts.StoreDir, "err", why)
+		err = fmt.Errorf("%s: %w", why, err)
+		s.setFault(err)
+		pause = min(2*pause, maxPause)
+		if said.IsZero() || time.Since(said) >= sayEvery {
+			said = time.Now()
+			s.log.Error("nats server cannot write", "folder", s.opts.StoreDir, "err", err)
+		}
 	}
+}
+
+// Fault says why the server takes no messages now: its folder cannot be written. It goes on by itself; nil then.
+func (s *Server) Fault() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.fault
+}
+
+func (s *Server) setFault(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = err
 }
 
 // sleep waits d, and answers false when the server is to stop.
