@@ -114,6 +114,17 @@ func hears(t *testing.T, name string, cfg Config, users map[string]*natsd.Permis
 	}
 }
 
+// replies reports users who may not answer requests that were made with that inbox. A right to respond is not enough: it
+// is forgotten with the connection that brought the request.
+func replies(t *testing.T, inbox string, users map[string]*natsd.Permissions, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if p := users[name]; p == nil || p.Publish == nil || !slices.Contains(p.Publish.Allow, inbox+".>") {
+			t.Errorf("user %q may not publish to %s.>", name, inbox)
+		}
+	}
+}
+
 // reaches reports addresses, host:port, whose host is not a service of its own under that port.
 func reaches(t *testing.T, name, addresses string, services map[string][]string) {
 	t.Helper()
@@ -202,6 +213,9 @@ func TestTemplatesOfTheDevelopmentClusterAreAccepted(t *testing.T) {
 		}
 		cfg := accepted(t, kind, conf.Sources{File: file}, roles...)
 		hears(t, kind, cfg, users)
+		if kind == "edge" {
+			replies(t, cfg.NATS.Inbox, users, "sequencer", "history")
+		}
 		if cfg.Store.Driver == driverTiKV && len(cfg.Store.TiKV.PD) != 2 {
 			t.Errorf("%s: got PD %v", kind, cfg.Store.TiKV.PD)
 		}
