@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -34,6 +35,7 @@ type checking struct {
 	faults                   string
 	spawn, json              bool
 	cluster, clusterTool     string
+	harms                    []string
 	data                     string
 	keyFile, keyID, audience string
 	stdout, stderr           io.Writer
@@ -67,7 +69,8 @@ func newCheckCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&c.spawn, "spawn", false, "check a server of its own: catena dev as a child process on a temporary folder")
 	f.StringVar(&c.cfg.URL, "url", os.Getenv(envURL), "server to check, ws://host:port/ws (or "+envURL+"); default: the one that runs on --data")
-	f.StringVar(&c.cluster, "cluster", "", "check the development cluster that runs in this folder, over all its edges; its processes are killed, frozen and stopped with --faults kill or all")
+	f.StringVar(&c.cluster, "cluster", "", "check the development cluster that runs in this folder, over all its edges; its processes are killed, frozen, stopped and cut off with --faults kill or all")
+	f.StringSliceVar(&c.harms, "harms", []string{"*"}, "what is done to the processes of --cluster, patterns such as kill-*,isolate-sequencer; a wrong one tells all there are")
 	f.StringVar(&c.clusterTool, "cluster-tool", "", "command line of the tool that handles the cluster's processes; default: go run ./scripts/tools/cluster, in the repository's root")
 	f.StringVar(&c.data, "data", orElse(os.Getenv(envData), defaultData), "data folder of the development server, whose key signs the tokens (or "+envData+")")
 	f.StringVar(&c.keyFile, "token-key", "", "file with the HS256 secret that signs the tokens instead, as in auth.keys of the server")
@@ -183,12 +186,42 @@ func (c *checking) checkCluster(ctx context.Context) (check.Result, error) {
 	}
 	urls := e.URLs()
 	c.cfg.URL, c.cfg.Also, c.cfg.Run = urls[0], urls[1:], newRun()
-	c.deps.Harms, c.deps.Sound = e.Harms(), e.Sound
+	c.deps.Sound = e.Sound
+	if c.deps.Harms, err = choose(e.Harms(), c.harms); err != nil {
+		return check.Result{}, usageError{fmt.Errorf("--harms: %w", err)}
+	}
 	key, err := AuthKey{ID: ensemble.TokenKeyID, Algorithm: token.HS256, File: e.TokenKey()}.load()
 	if err != nil {
 		return check.Result{}, err
 	}
 	return c.check(ctx, key)
+}
+
+// choose is the harms that patterns mean.
+func choose(all []check.Harm, patterns []string) ([]check.Harm, error) {
+	var chosen []check.Harm
+	var kinds []string
+	met := make([]bool, len(patterns))
+	for _, h := range all {
+		kinds = append(kinds, h.Kind)
+		wanted := false
+		for i, pattern := range patterns {
+			ok, err := path.Match(pattern, h.Kind)
+			if err != nil {
+				return nil, fmt.Errorf("%q: %w", pattern, err)
+			}
+			met[i], wanted = met[i] || ok, wanted || ok
+		}
+		if wanted {
+			chosen = append(chosen, h)
+		}
+	}
+	for i, pattern := range patterns {
+		if !met[i] {
+			return nil, fmt.Errorf("%q is none of %s", pattern, strings.Join(kinds, ", "))
+		}
+	}
+	return chosen, nil
 }
 
 // key is what signs the tokens for a running server.

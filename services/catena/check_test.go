@@ -55,6 +55,30 @@ func TestCheckSaysWhatIsWrongWithItsFlags(t *testing.T) {
 	}
 }
 
+func TestHarmsAreChosenByPatterns(t *testing.T) {
+	all := []check.Harm{{Kind: "kill-edge"}, {Kind: "kill-tikv"}, {Kind: "cut-edge"}}
+	for patterns, want := range map[string]string{
+		"*": "kill-edge kill-tikv cut-edge", "kill-*": "kill-edge kill-tikv", "*-edge,cut-edge": "kill-edge cut-edge",
+	} {
+		chosen, err := choose(all, strings.Split(patterns, ","))
+		var got []string
+		for _, h := range chosen {
+			got = append(got, h.Kind)
+		}
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%s: got %q, %v, want %s", patterns, got, err, want)
+		}
+	}
+	for _, pattern := range []string{"kill", "["} {
+		if _, err := choose(all, []string{"*", pattern}); err == nil {
+			t.Errorf("%q is taken", pattern)
+		}
+	}
+	if _, err := choose(all, []string{"kil"}); err == nil || !strings.Contains(err.Error(), "kill-edge, kill-tikv, cut-edge") {
+		t.Errorf("got %v, want what there is", err)
+	}
+}
+
 func TestCheckPrintsOneObjectEvenWhenTheServerIsNotThere(t *testing.T) {
 	data := t.TempDir()
 	if _, err := LoadOrCreateKey(data); err != nil {

@@ -12,15 +12,24 @@ type Harm struct {
 	Kind string // as it is counted
 	// Lasts is about how long Do takes. A run begins no harm that would outlast its load.
 	Lasts time.Duration
+	// Fences: it makes a former owner write, which the fence must have refused; else the run was not what it should be.
+	Fences bool
 	// Do chooses a victim by chance, does it harm, makes it good again and returns when the victim is ready. An error
 	// says why the server could not be made good again, and ends the run.
-	Do func(ctx context.Context, rng *rand.Rand) (victim string, err error)
+	Do func(ctx context.Context, rng *rand.Rand) (Outcome, error)
+}
+
+// Outcome is what came of a harm.
+type Outcome struct {
+	Victim  string
+	Refused int // partitions in which the fence refused what the victim wrote as a former owner
 }
 
 // Incident is a harm that was done, with what clients felt of it.
 type Incident struct {
 	Kind    string  `json:"kind"`
 	Victim  string  `json:"victim"`
+	Refused int     `json:"fence_refusals"`  // see Outcome
 	At      float64 `json:"at_seconds"`      // since the run began
 	Seconds float64 `json:"seconds"`         // until the victim was ready again
 	Whole   float64 `json:"whole_seconds"`   // until every message that was queued before that was answered, too
@@ -35,7 +44,7 @@ type span struct{ begin, end time.Time }
 
 const (
 	harmRest   = 3 * time.Second // of an undisturbed server between two harms
-	healWithin = 2 * time.Minute // for one harm and for making it good
+	healWithin = 2 * time.Minute // for making one harm good
 	makeWhole  = 30 * time.Second
 )
 
@@ -63,17 +72,20 @@ func (r *run) harm(ctx, load context.Context, rng *rand.Rand) error {
 
 // inflict does one harm and waits until it is over for the clients, too.
 func (r *run) inflict(ctx context.Context, h Harm, rng *rand.Rand) error {
-	heal, cancel := context.WithTimeout(ctx, healWithin)
+	heal, cancel := context.WithTimeout(ctx, h.Lasts+healWithin)
 	defer cancel()
 	if err := r.sound(heal); err != nil {
 		return fmt.Errorf("before %s: %w", h.Kind, err)
 	}
 	begin := time.Now()
 	r.setHarm(h.Kind)
-	victim, err := h.Do(heal, rng)
+	done, err := h.Do(heal, rng)
 	r.setHarm("")
 	if err != nil {
-		return fmt.Errorf("%s of %s: %w", h.Kind, victim, err)
+		return fmt.Errorf("%s of %s: %w", h.Kind, done.Victim, err)
+	}
+	if h.Fences && done.Refused == 0 {
+		r.journal.trouble(fmt.Sprintf("%s of %s: the fence refused nothing, so nobody knows whether a former owner can write", h.Kind, done.Victim))
 	}
 	r.journal.fault(h.Kind)
 	healed := time.Now()
@@ -81,7 +93,7 @@ func (r *run) inflict(ctx context.Context, h Harm, rng *rand.Rand) error {
 	defer cancel()
 	until(whole, func() bool { return r.journal.answeredUpTo(healed) })
 	r.journal.incident(Incident{
-		Kind: h.Kind, Victim: victim, At: begin.Sub(r.started).Seconds(), Seconds: healed.Sub(begin).Seconds(),
+		Kind: h.Kind, Victim: done.Victim, Refused: done.Refused, At: begin.Sub(r.started).Seconds(), Seconds: healed.Sub(begin).Seconds(),
 		Whole: time.Since(begin).Seconds(), span: span{begin, time.Now()},
 	})
 	return ctx.Err()

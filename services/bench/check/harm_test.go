@@ -54,11 +54,11 @@ func harmed(t *testing.T, sound func(context.Context) error, harms func(done fun
 func TestEveryKindOfHarmComesAsOften(t *testing.T) {
 	r, err := harmed(t, nil, func(done func()) []Harm {
 		n := 0
-		do := func(context.Context, *rand.Rand) (string, error) {
+		do := func(context.Context, *rand.Rand) (Outcome, error) {
 			if n++; n == 9 {
 				done()
 			}
-			return "one", nil
+			return Outcome{Victim: "one", Refused: 2}, nil
 		}
 		return []Harm{{Kind: "a", Do: do}, {Kind: "b", Do: do}, {Kind: "c", Do: do}}
 	})
@@ -70,14 +70,16 @@ func TestEveryKindOfHarmComesAsOften(t *testing.T) {
 			t.Errorf("%s came %d times", kind, n)
 		}
 	}
-	if f := byKind(r.journal.incidents)["a"]; f.Times != 3 {
+	if f := byKind(r.journal.incidents)["a"]; f.Times != 3 || f.Refused != 6 {
 		t.Errorf("got %+v of a", f)
 	}
 }
 
 func TestHarmThatCannotBeMadeGoodEndsTheRun(t *testing.T) {
 	_, err := harmed(t, nil, func(func()) []Harm {
-		return []Harm{{Kind: "kill", Do: func(context.Context, *rand.Rand) (string, error) { return "edge-1", errors.New("the port is taken") }}}
+		return []Harm{{Kind: "kill", Do: func(context.Context, *rand.Rand) (Outcome, error) {
+			return Outcome{Victim: "edge-1"}, errors.New("the port is taken")
+		}}}
 	})
 	if err == nil || err.Error() != "kill of edge-1: the port is taken" {
 		t.Errorf("got %v", err)
@@ -87,10 +89,27 @@ func TestHarmThatCannotBeMadeGoodEndsTheRun(t *testing.T) {
 func TestServerThatIsNotSoundIsNotHarmed(t *testing.T) {
 	sick := func(context.Context) error { return errors.New("edge-1 ended") }
 	_, err := harmed(t, sick, func(func()) []Harm {
-		return []Harm{{Kind: "kill", Do: func(context.Context, *rand.Rand) (string, error) { t.Error("harmed"); return "", nil }}}
+		return []Harm{{Kind: "kill", Do: func(context.Context, *rand.Rand) (Outcome, error) { t.Error("harmed"); return Outcome{}, nil }}}
 	})
 	if err == nil || !strings.Contains(err.Error(), "edge-1 ended") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestHarmThatTriesTheFenceMustBeRefused(t *testing.T) {
+	for refused, troubles := range map[int]int{0: 1, 3: 0} {
+		r, err := harmed(t, nil, func(done func()) []Harm {
+			return []Harm{{Kind: "isolate", Fences: true, Do: func(context.Context, *rand.Rand) (Outcome, error) {
+				done()
+				return Outcome{Victim: "sequencer-1", Refused: refused}, nil
+			}}}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.journal.troubles) != troubles {
+			t.Errorf("refused %d times: %q", refused, r.journal.troubles)
+		}
 	}
 }
 

@@ -90,7 +90,7 @@ func (r Result) printStalls(w io.Writer) {
 	fmt.Fprintf(w, "longest stall: %.2f s without an acknowledgement, at %.0f s, %s\n", s.Seconds, s.At, orDefault(strings.TrimSpace(s.Fault+" "+s.Victim), "no process was harmed"))
 	for _, kind := range slices.Sorted(maps.Keys(r.Felt)) {
 		f := r.Felt[kind]
-		fmt.Fprintf(w, "  %-18s %3d times, stall %.2f s, slowest answer %.2f s\n", kind, f.Times, f.Stall, f.Slowest)
+		fmt.Fprintf(w, "  %-22s %3d times, stall %.2f s, slowest answer %.2f s, %d refused by a fence\n", kind, f.Times, f.Stall, f.Slowest, f.Refused)
 	}
 }
 

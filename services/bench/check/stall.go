@@ -16,6 +16,7 @@ type Stall struct {
 // Felt is what clients felt of one kind of harm.
 type Felt struct {
 	Times   int     `json:"times"`
+	Refused int     `json:"fence_refusals"`  // see Outcome
 	Stall   float64 `json:"stall_seconds"`   // the longest time without any acknowledgement
 	Slowest float64 `json:"slowest_seconds"` // the longest wait for an answer
 }
@@ -69,7 +70,7 @@ func byKind(incidents []Incident) map[string]Felt {
 	kinds := map[string]Felt{}
 	for _, in := range incidents {
 		f := kinds[in.Kind]
-		kinds[in.Kind] = Felt{f.Times + 1, max(f.Stall, in.Stall), max(f.Slowest, in.Slowest)}
+		kinds[in.Kind] = Felt{f.Times + 1, f.Refused + in.Refused, max(f.Stall, in.Stall), max(f.Slowest, in.Slowest)}
 	}
 	return kinds
 }

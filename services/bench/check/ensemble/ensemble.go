@@ -1,5 +1,5 @@
 // Package ensemble does harm to a development cluster that runs on this machine, as scripts/tools/cluster brings one up:
-// it kills, freezes and stops the processes and makes good what it did. It reads cluster.json in the cluster's folder
+// it kills, freezes and stops the processes, cuts what connects them, and makes good what it did. It reads cluster.json in the cluster's folder
 // and leaves the handling of processes to that tool.
 package ensemble
 
@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Config says which cluster and by which tool.
@@ -40,6 +41,7 @@ type described struct {
 type process struct {
 	Name  string         `json:"name"`
 	Kind  string         `json:"kind"`
+	Log   string         `json:"log"`
 	Ports map[string]int `json:"ports"`
 }
 
@@ -92,30 +94,52 @@ func (e *Ensemble) kind(kind string) (names []string) {
 func (e *Ensemble) do(ctx context.Context, command string, names ...string) (string, error) {
 	args := slices.Concat(e.tool[1:], []string{command, "--dir", e.dir}, names)
 	cmd := exec.CommandContext(ctx, e.tool[0], args...)
-	said, err := cmd.CombinedOutput()
+	var told strings.Builder
+	cmd.Stderr = &told
+	said, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("cluster %s %s: %w\n%s", command, strings.Join(names, " "), err, said)
+		return "", fmt.Errorf("cluster %s %s: %w\n%s%s", command, strings.Join(names, " "), err, said, &told)
 	}
 	return string(said), nil
 }
 
-// Sound reports a process of the cluster that is not ready.
+// soundWithin is how long a process may say that it is not ready by itself, such as after an election.
+const soundWithin = 30 * time.Second
+
+// Sound reports a process of the cluster that has ended or does not become ready, and a link that does not let everything
+// pass.
 func (e *Ensemble) Sound(ctx context.Context) error {
-	said, err := e.do(ctx, "status")
-	if err != nil {
-		return err
-	}
-	state := map[string]string{}
-	for line := range strings.Lines(said) {
-		if name, rest, ok := strings.Cut(line, " "); ok {
-			state[name] = strings.TrimSpace(rest)
+	for end := time.Now().Add(soundWithin); ; wait(ctx, look) {
+		ailing, wounded, err := e.ailing(ctx)
+		if err != nil || wounded || ailing == nil || time.Now().After(end) || ctx.Err() != nil {
+			return errors.Join(ailing, err)
 		}
+	}
+}
+
+// ailing is what is wrong; wounded says that it cannot get well by itself.
+func (e *Ensemble) ailing(ctx context.Context) (ailing error, wounded bool, err error) {
+	said, err := e.do(ctx, "status", "--json")
+	if err != nil {
+		return nil, false, err
+	}
+	var is struct {
+		Processes []struct{ Name, State, Why string }
+		Links     []struct{ From, To string }
+	}
+	if err := json.Unmarshal([]byte(said), &is); err != nil {
+		return nil, false, fmt.Errorf("cluster status: %w\n%s", err, said)
 	}
 	var failed []error
-	for _, p := range e.is.Processes {
-		if s := state[p.Name]; !strings.HasPrefix(s, "ready ") {
-			failed = append(failed, fmt.Errorf("%s is not ready though nothing was done to it: %s", p.Name, s))
+	for _, p := range is.Processes {
+		if p.State != "ready" {
+			wounded = wounded || p.State != "not ready"
+			failed = append(failed, fmt.Errorf("%s is %s though nothing was done to it: %s", p.Name, p.State, p.Why))
 		}
 	}
-	return errors.Join(failed...)
+	for _, l := range is.Links {
+		wounded = true
+		failed = append(failed, fmt.Errorf("the link from %s to %s is not whole", l.From, l.To))
+	}
+	return errors.Join(failed...), wounded, nil
 }
