@@ -183,7 +183,7 @@ func (c *Client) acquire(ctx context.Context) error {
 	c.user, c.chain.have, c.chain.list = state.User, state.Position, state.ListVersion
 	c.position.Store(state.Position)
 	for _, q := range state.Outbox {
-		c.outbox.add(q)
+		c.outbox.restore(q)
 		c.nextSeq = q.Seq + 1
 	}
 	return nil

@@ -1,6 +1,6 @@
 // Package client is the Go SDK of Catena: it keeps one device of one user connected, sends what the device queues and
 // brings in what the user's chain holds. It promises: a message whose Enqueue returned is in the Store and is sent, with
-// the same client message id, until the server has it or refuses it for good; the messages queued for one conversation
+// the same client message id, until the server has it or refuses it for good, or Withdraw takes it back; the messages queued for one conversation
 // enter its chain in the order queued, whatever is lost, re-sent or reconnected; every entry of the user chain behind
 // the stored position comes as one MessageReceived, in UserIndex order, after the Store holds the new position, where a
 // process that is killed between the two does not see the event again (a Store that keeps Change.Received has the entry

@@ -13,6 +13,10 @@ import (
 var (
 	// ErrOutboxFull: Config.MaxQueued messages wait for their answers; try again when some are answered.
 	ErrOutboxFull = errors.New("the outbox is full; wait until messages in it are answered")
+	// ErrNotQueued: no such message is in the outbox: it was answered or withdrawn, or never queued under this name.
+	ErrNotQueued = errors.New("no such message is in the outbox")
+	// ErrWithdrawn: the message was taken out of the outbox by Withdraw before it was answered.
+	ErrWithdrawn = errors.New("the message was withdrawn")
 	// ErrStopped: Run has ended, so nothing is sent any more. The error that wraps it tells why Run ended.
 	ErrStopped = errors.New("the client has stopped")
 	// ErrOtherUser: the token names another user than the one whom the Store belongs to.

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net/http"
@@ -60,6 +61,37 @@ func Example() {
 	// connected as alice
 	// sent: message 1 of s:alice:bob
 	// received: entry 1, hello, bob
+}
+
+// A message that was queued while there is no way to the server is taken back.
+func ExampleClient_Withdraw() {
+	alice, err := client.New(client.Config{
+		URL:    "wss://im.example/ws",
+		Device: "laptop",
+		Token:  func(context.Context) (string, error) { return "alice's token", nil },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	kind, body := client.TextBody("meet me at noon")
+	id, err := alice.Enqueue(ctx, client.Outgoing{To: "bob", Type: kind, Body: body})
+	if err != nil {
+		log.Fatal(err)
+	}
+	doubt, err := alice.Withdraw(ctx, client.Outgoing{To: "bob", ClientMessageID: id})
+	switch {
+	case errors.Is(err, client.ErrNotQueued):
+		fmt.Println("too late: SendDone or SendFailed tells what became of it")
+	case err != nil:
+		log.Fatal(err)
+	case doubt:
+		fmt.Println("withdrawn; it had been sent before, so bob may see it all the same")
+	default:
+		fmt.Println("withdrawn; bob never sees it")
+	}
+	// Output:
+	// withdrawn; bob never sees it
 }
 
 // serve is a server of one user and one message.

@@ -45,7 +45,8 @@ type item struct {
 	queue  *queue
 	flight uint64    // the latest transmission
 	sentAt time.Time // of the latest transmission
-	done   bool      // answered
+	done   bool      // answered or withdrawn
+	open   int       // transmissions of which it is not known that the server did not take them
 }
 
 // queue holds the unanswered messages of one conversation.
@@ -69,8 +70,13 @@ func newOutbox(window int, timeout time.Duration, b backoff) *outbox {
 }
 
 // add takes in a message whose Seq is above all before. It must be in the store already.
-func (o *outbox) add(q Queued) {
-	it := &item{Queued: q}
+func (o *outbox) add(q Queued) { o.insert(&item{Queued: q}) }
+
+// restore is add for a message that was stored by an earlier process, which may have sent it.
+func (o *outbox) restore(q Queued) { o.insert(&item{Queued: q, open: 1}) }
+
+func (o *outbox) insert(it *item) {
+	q := it.Queued
 	o.items[q.Seq] = it
 	o.order = append(o.order, q.Seq)
 	o.byID[keyOf(q.Send)] = it
@@ -143,6 +149,7 @@ func (o *outbox) send(q *queue, id uint64, now time.Time) *imv1.Send {
 	}
 	q.flying++
 	it.flight, it.sentAt = id, now
+	it.open++
 	o.flights[id] = it
 	return &imv1.Send{
 		ConversationId: it.Send.GetConversationId(), ToUserId: it.Send.GetToUserId(),
@@ -170,6 +177,9 @@ func (o *outbox) accepted(id uint64) *item {
 func (o *outbox) refused(id uint64, e *Error, now time.Time, dice float64) *item {
 	it := o.flights[id]
 	delete(o.flights, id)
+	if it != nil && !leavesOpen(e.Code) {
+		it.open--
+	}
 	if it == nil || it.done || it.flight != id {
 		return nil
 	}
@@ -197,11 +207,35 @@ func (o *outbox) refused(id uint64, e *Error, now time.Time, dice float64) *item
 	return nil
 }
 
+// leavesOpen reports whether a refusal leaves it open whether the message will be in its chain.
+func leavesOpen(code imv1.ErrorCode) bool {
+	return code == imv1.ErrorCode_ERROR_CODE_UNAVAILABLE || code == imv1.ErrorCode_ERROR_CODE_INTERNAL
+}
+
+// withdraw takes a message out unanswered; nil: it is not there. Those in flight behind it are sent again, since each
+// named one before it that perhaps never comes.
+func (o *outbox) withdraw(key messageKey) *item {
+	it := o.byID[key]
+	if it == nil {
+		return nil
+	}
+	if q := it.queue; q != nil {
+		q.flying = min(q.flying, slices.Index(q.items, it)+1)
+		q.failures = 0
+	}
+	o.remove(it)
+	return it
+}
+
 func (o *outbox) remove(it *item) {
 	it.done = true
 	delete(o.items, it.Seq)
 	delete(o.byID, keyOf(it.Send))
 	q := it.queue
+	if q == nil { // before the first connection
+		o.tidy()
+		return
+	}
 	at := slices.Index(q.items, it)
 	q.items = slices.Delete(q.items, at, at+1)
 	if at < q.flying {

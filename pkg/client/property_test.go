@@ -34,13 +34,14 @@ type world struct {
 	answers    []request
 	done       map[string]bool
 	dropped    map[string]bool
+	withdrawn  map[string]bool // true: in doubt
 }
 
 func newWorld() *world {
 	w := &world{
 		outbox: newOutbox(3, 10*time.Second, backoff{time.Second, 5 * time.Second}), now: time.Unix(0, 0),
 		queued: map[string][]string{}, chains: map[string][]string{}, wires: map[int][]request{},
-		done: map[string]bool{}, dropped: map[string]bool{},
+		done: map[string]bool{}, dropped: map[string]bool{}, withdrawn: map[string]bool{},
 	}
 	return w
 }
@@ -117,10 +118,18 @@ func (w *world) hear(t *rapid.T, at int, dice float64) {
 		return
 	}
 	id := it.Send.GetClientMessageId()
-	if w.done[id] || w.dropped[id] {
+	if _, withdrawn := w.withdrawn[id]; w.done[id] || w.dropped[id] || withdrawn {
 		t.Fatalf("%s is reported twice", id)
 	}
 	reported[id] = true
+}
+
+func (w *world) withdraw(t *rapid.T) {
+	it := w.outbox.items[rapid.SampledFrom(slices.Sorted(maps.Keys(w.outbox.items))).Draw(t, "message")]
+	if w.outbox.withdraw(keyOf(it.Send)) != it || w.outbox.withdraw(keyOf(it.Send)) != nil {
+		t.Fatalf("%v is not withdrawn once", it.Send)
+	}
+	w.withdrawn[it.Send.GetClientMessageId()] = it.open > 0
 }
 
 func (w *world) cut() {
@@ -133,6 +142,12 @@ func (w *world) check(t *rapid.T) {
 	for key, chain := range w.chains {
 		rest := w.queued[key]
 		for _, id := range chain {
+			if doubt, withdrawn := w.withdrawn[id]; withdrawn {
+				if !doubt {
+					t.Fatalf("%s: %s was withdrawn without a doubt, the chain is %v", key, id, chain)
+				}
+				continue // it may come late
+			}
 			at := slices.Index(rest, id)
 			if at < 0 {
 				t.Fatalf("%s: the chain is %v, queued were %v", key, chain, w.queued[key])
@@ -173,6 +188,9 @@ func (w *world) settle(t *rapid.T) {
 	w.check(t)
 	for key, queued := range w.queued {
 		for _, id := range queued {
+			if _, withdrawn := w.withdrawn[id]; withdrawn {
+				continue
+			}
 			bad := strings.HasPrefix(id, "bad")
 			if w.dropped[id] != bad || w.done[id] == bad || slices.Contains(w.chains[key], id) == bad {
 				t.Fatalf("%s: done %v, dropped %v, chain %v", id, w.done[id], w.dropped[id], w.chains[key])
@@ -206,6 +224,12 @@ func TestOutboxOverAnyNetwork(t *testing.T) {
 				}
 				at := rapid.IntRange(0, len(w.answers)-1).Draw(t, "answer")
 				w.answers = slices.Delete(w.answers, at, at+1)
+			},
+			"withdraw": func(t *rapid.T) {
+				if len(w.outbox.items) == 0 || rapid.IntRange(0, 2).Draw(t, "rarely") > 0 {
+					t.Skip("nothing to withdraw")
+				}
+				w.withdraw(t)
 			},
 			"cut": func(*rapid.T) { w.cut() },
 			"wait": func(t *rapid.T) {

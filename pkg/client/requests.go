@@ -93,6 +93,38 @@ func (c *Client) queued(send *imv1.Send, result chan<- sendResult) (Queued, erro
 	return Queued{}, nil
 }
 
+// Withdraw takes a message out of the outbox, such as one that is refused again and again, and those queued behind it go
+// on. Of m count the ids: ConversationID or To as it was queued, and ClientMessageID. Whoever waits for it in Send gets
+// ErrWithdrawn; no event tells of it. ErrNotQueued: it is not in the outbox (any more), so SendDone or SendFailed tells
+// what became of it. After an error of the Store it is unknown whether the message will be sent by the next start.
+//
+// What was sent cannot be called back. doubt tells that the server may have the message, or may still get it: it was sent
+// and not answered, an answer left it open, or an earlier process had queued it and may have sent it. Then it may turn up
+// in its conversation. Without doubt it never will.
+func (c *Client) Withdraw(ctx context.Context, m Outgoing) (doubt bool, err error) {
+	if err := c.acquire(ctx); err != nil {
+		return false, err
+	}
+	defer func() { <-c.storing }()
+	c.mu.Lock()
+	it := c.outbox.withdraw(messageKey{m.ConversationID, m.To, m.ClientMessageID})
+	if it == nil {
+		c.mu.Unlock()
+		return false, ErrNotQueued
+	}
+	for _, w := range c.waiters[it.Seq] {
+		w <- sendResult{err: ErrWithdrawn}
+	}
+	delete(c.waiters, it.Seq)
+	doubt = it.open > 0
+	c.mu.Unlock()
+	signal(c.wake)
+	if err := c.cfg.Store.Apply(ctx, Change{Removed: []uint64{it.Seq}}); err != nil {
+		return doubt, fmt.Errorf("store that the message was withdrawn: %w", err)
+	}
+	return doubt, nil
+}
+
 func (c *Client) await(seq uint64, result chan<- sendResult) {
 	if result != nil {
 		c.waiters[seq] = append(c.waiters[seq], result)

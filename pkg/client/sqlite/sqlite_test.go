@@ -108,3 +108,37 @@ func TestStoreSurvivesKill(t *testing.T) {
 		t.Errorf("%d messages and position %d are kept, %d were stored", n, state.Position, stored)
 	}
 }
+
+// What was withdrawn is not sent by the next start.
+func TestWithdrawnMessagesAreGone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "device.db")
+	store := open(t, path)
+	device := func(s client.Store) *client.Client {
+		c, err := client.New(client.Config{
+			URL: "ws://h/ws", Device: "d", Store: s, Token: func(context.Context) (string, error) { return "", nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	c := device(store)
+	kind, body := client.TextBody("hi")
+	for _, id := range []string{"m1", "m2"} {
+		if _, err := c.Enqueue(t.Context(), client.Outgoing{To: "bob", ClientMessageID: id, Type: kind, Body: body}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if doubt, err := c.Withdraw(t.Context(), client.Outgoing{To: "bob", ClientMessageID: "m1"}); doubt || err != nil {
+		t.Errorf("withdraw: got %v, %v", doubt, err)
+	}
+	store.Close()
+	store = open(t, path)
+	state, err := store.Load(t.Context())
+	if err != nil || len(state.Outbox) != 1 || state.Outbox[0].Send.GetClientMessageId() != "m2" {
+		t.Errorf("the next start finds %v, %v", state.Outbox, err)
+	}
+	if doubt, err := device(store).Withdraw(t.Context(), client.Outgoing{To: "bob", ClientMessageID: "m2"}); !doubt || err != nil {
+		t.Errorf("withdraw what an earlier start queued: got %v, %v", doubt, err)
+	}
+}
