@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	imv1 "github.com/catena-im/catena/proto/im/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 func TestGroupCommandsKeepTheirIDOverConnections(t *testing.T) {
@@ -98,6 +99,40 @@ func TestEachRequestGetsItsAnswer(t *testing.T) {
 					t.Errorf("the position moved to %d", c.Position())
 				}
 			})
+		})
+	}
+}
+
+// Pages that are empty because of what is hidden are passed over.
+func TestPullConversationGoesOnBehindEmptyPages(t *testing.T) {
+	for _, newest := range []bool{false, true} {
+		bubble(t, func(t *testing.T, f *fake) {
+			c, _ := f.start(f.config())
+			p := f.login(0)
+			given := &imv1.PullConversation{ConversationId: "g:x", FromIndex: proto.Uint64(1), ToIndex: proto.Uint64(99), NewestFirst: newest}
+			go func() {
+				from, to := uint64(1), uint64(99)
+				for next := range uint64(3) {
+					frame := p.next()
+					if pull := frame.GetPullConversation(); pull.GetFromIndex() != from || pull.GetToIndex() != to {
+						t.Errorf("newest %v: asked for %v, want %d to %d", newest, pull, from, to)
+					}
+					page := &imv1.ConversationPage{HasMore: true, NextIndex: 50 + next}
+					if next == 2 {
+						page.Messages = []*imv1.Message{{ConversationIndex: 52}}
+					}
+					if newest {
+						to = 50 + next
+					} else {
+						from = 50 + next
+					}
+					p.answer(frame, &imv1.ServerFrame{Body: &imv1.ServerFrame_ConversationPage{ConversationPage: page}})
+				}
+			}()
+			page, err := c.PullConversation(t.Context(), given)
+			if err != nil || len(page.GetMessages()) != 1 || page.GetNextIndex() != 52 || given.GetFromIndex() != 1 || given.GetToIndex() != 99 {
+				t.Errorf("newest %v: got %v, %v; the request is %v", newest, page, err, given)
+			}
 		})
 	}
 }

@@ -160,11 +160,23 @@ func (c *Client) LeaveGroup(ctx context.Context, conversation string) (*imv1.Sen
 	}})
 }
 
-// PullConversation reads one page of a conversation chain.
+// PullConversation reads one page of a conversation chain. Pages that are empty because what they cover is hidden from
+// the user are passed over, so a page that has more holds messages, and the next one begins at its NextIndex.
 func (c *Client) PullConversation(ctx context.Context, pull *imv1.PullConversation) (*imv1.ConversationPage, error) {
-	return ask(ctx, c, (*imv1.ServerFrame).GetConversationPage, &imv1.ClientFrame{
-		Body: &imv1.ClientFrame_PullConversation{PullConversation: proto.CloneOf(pull)},
-	})
+	for {
+		pull = proto.CloneOf(pull)
+		page, err := ask(ctx, c, (*imv1.ServerFrame).GetConversationPage, &imv1.ClientFrame{
+			Body: &imv1.ClientFrame_PullConversation{PullConversation: pull},
+		})
+		if err != nil || !page.GetHasMore() || len(page.GetMessages()) > 0 || page.GetNextIndex() == 0 {
+			return page, err
+		}
+		from := &pull.FromIndex
+		if pull.GetNewestFirst() {
+			from = &pull.ToIndex
+		}
+		*from = proto.Uint64(page.GetNextIndex())
+	}
 }
 
 // PullUser reads one page of the user chain. It does not move Position and brings no events.
