@@ -27,6 +27,9 @@ type Config struct {
 	Keep       time.Duration   // how long streams keep what is in the store and emitted, while there is room; 0: as long as there is room
 }
 
+// maxClaims is how many leases are written at once; each is a write to the disks of a majority of the servers.
+const maxClaims = 16
+
 // Leases says who should work; *bus.Leases is one. Safety does not rest on it but on the fence.
 type Leases interface {
 	Acquire(ctx context.Context, key string, value []byte, ttl time.Duration) (bus.Lease, error)
@@ -60,30 +63,8 @@ type Owner struct {
 
 	beat    held
 	seen    map[string]sighting // of every lease that was listed last
+	awaits  bool                // a partition of its share is about to be handed over by another
 	running map[bus.Partition]*tenure
-}
-
-// tenure is one partition that this worker runs.
-type tenure struct {
-	held
-	cancel context.CancelFunc
-	ending bool // cancelled; it is waited for at the end of a round
-	done   chan struct{}
-}
-
-func (t *tenure) end() {
-	t.ending = true
-	t.cancel()
-}
-
-// over reports whether the run has ended.
-func (t *tenure) over() bool {
-	select {
-	case <-t.done:
-		return true
-	default:
-		return false
-	}
 }
 
 // New checks the configuration.
@@ -136,7 +117,11 @@ func (o *Owner) Run(ctx context.Context) error {
 			away = false
 			o.deps.Log.Info("leases within reach again")
 		}
-		if !sleep(ctx, o.cfg.Poll) {
+		wait := o.cfg.Poll
+		if o.awaits {
+			wait /= 4
+		}
+		if !sleep(ctx, wait) {
 			return nil
 		}
 	}
@@ -162,40 +147,70 @@ func (o *Owner) round(ctx context.Context) error {
 	if err := o.heartbeat(ctx, leases); err != nil {
 		return err
 	}
-	var failed error
+	err = o.hold(ctx, o.claims(live), leases)
+	o.reap(ctx) // last: it may take what is left of the round
+	return err
+}
+
+// claim is a partition of this worker's share, with what is held of it or comes of trying to hold it.
+type claim struct {
+	part bus.Partition
+	held held
+	err  error
+}
+
+// claims are the partitions to hold. Those that are run and belong to others now are ended.
+func (o *Owner) claims(live []string) (all []*claim) {
 	for _, p := range o.cfg.Partitions {
-		if share(p, live) != o.cfg.Worker {
-			if t := o.running[p]; t != nil {
-				t.end()
-			}
-		} else if err := o.settle(ctx, p, leases); err != nil {
-			failed = fmt.Errorf("lease of %s: %w", p, err)
+		t, mine := o.running[p], share(p, live) == o.cfg.Worker
+		switch {
+		case mine && t == nil:
+			all = append(all, &claim{part: p})
+		case t == nil || t.ending:
+		case !mine:
+			t.end()
+		case t.over(): // fenced out: it comes back with a lease renewed since
+			all = append(all, &claim{part: p, held: held{lease: t.lease}})
+		default:
+			all = append(all, &claim{part: p, held: t.held})
 		}
 	}
-	o.reap(ctx) // last: it may take what is left of the round
+	return all
+}
+
+// hold takes or renews the leases of claims, several at once: what is handed over stands still until all of them are
+// taken.
+func (o *Owner) hold(ctx context.Context, claims []*claim, leases map[string]bus.Lease) error {
+	var all sync.WaitGroup
+	slots := make(chan struct{}, maxClaims)
+	for _, c := range claims {
+		slots <- struct{}{}
+		all.Go(func() {
+			c.held, c.err = o.keep(ctx, c.held, c.part.String(), leases)
+			<-slots
+		})
+	}
+	all.Wait()
+	o.awaits = false
+	var failed error
+	for _, c := range claims {
+		if err := o.settle(ctx, c); err != nil {
+			failed = fmt.Errorf("lease of %s: %w", c.part, err)
+		}
+	}
 	return failed
 }
 
-// settle runs one partition of this worker's share as soon as, and as long as, its lease is held.
-func (o *Owner) settle(ctx context.Context, p bus.Partition, leases map[string]bus.Lease) error {
-	t := o.running[p]
-	var h held
-	switch {
-	case t == nil:
-	case t.ending:
-		return nil
-	case t.over(): // fenced out: it comes back with a lease renewed since
-		h.lease = t.lease
-	default:
-		h = t.held
-	}
-	h, err := o.keep(ctx, h, p.String(), leases)
+// settle runs the partition of a claim as soon as, and as long as, its lease is held.
+func (o *Owner) settle(ctx context.Context, c *claim) error {
+	t, h, err := o.running[c.part], c.held, c.err
 	switch {
 	case errors.Is(err, bus.ErrHeld): // its owner will hand it back, or the lease will end
+		o.awaits = true
 		return nil
 	case errors.Is(err, bus.ErrLost):
 		if t != nil {
-			o.deps.Log.Warn("lease lost", "partition", p.String())
+			o.deps.Log.Warn("lease lost", "partition", c.part.String())
 			t.lease = bus.Lease{}
 			t.end()
 		}
@@ -204,22 +219,10 @@ func (o *Owner) settle(ctx context.Context, p bus.Partition, leases map[string]b
 		return err
 	}
 	if t == nil || t.over() {
-		t = o.begin(ctx, p)
+		t = o.begin(ctx, c.part)
 	}
 	t.held = h
 	return nil
-}
-
-// begin runs p until its tenure is ended.
-func (o *Owner) begin(ctx context.Context, p bus.Partition) *tenure {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	t := &tenure{cancel: cancel, done: make(chan struct{})}
-	o.running[p] = t
-	go func() { // joined by reap
-		defer close(t.done)
-		o.tenure(ctx, p)
-	}()
-	return t
 }
 
 // reap waits for the tenures that are ending, as long as ctx lasts, and hands their leases back.
@@ -268,54 +271,4 @@ func (o *Owner) leave() {
 		all.Go(func() { hand(t) })
 	}
 	all.Wait()
-}
-
-// tenure runs p again and again: whatever ended a run, the next one begins with what the store says. It returns when
-// ctx has ended, or when another owner has taken over: then this one believes in a lease that it does not hold any more.
-func (o *Owner) tenure(ctx context.Context, p bus.Partition) {
-	log := o.deps.Log.With("partition", p.String())
-	const first, most, still = 100 * time.Millisecond, time.Second, 30 * time.Second
-	for wait := first; ctx.Err() == nil; {
-		began := time.Now()
-		err := o.once(ctx, p, log)
-		if ctx.Err() != nil {
-			return
-		}
-		o.meter.restart(p)
-		var broken *StreamError
-		switch {
-		case errors.Is(err, kv.ErrFenced):
-			log.Warn("partition taken over by another owner", "err", err)
-			return
-		case errors.As(err, &broken):
-			log.Error("partition stands still", "err", err)
-			if o.deps.CaughtUp != nil {
-				o.deps.CaughtUp(p)
-			}
-			sleep(ctx, still)
-			continue
-		case time.Since(began) > still:
-			wait = first
-		}
-		if untold, ok := o.noise.pass(); ok {
-			log.Warn("partition starts over", "err", err, "untold", untold)
-		} else {
-			log.Debug("partition starts over", "err", err)
-		}
-		sleep(ctx, wait)
-		wait = min(2*wait, most)
-	}
-}
-
-func (o *Owner) once(ctx context.Context, p bus.Partition, log *slog.Logger) error {
-	stream, err := o.deps.Open(ctx, p)
-	if err != nil {
-		return fmt.Errorf("open stream %s: %w", p.Stream(), err)
-	}
-	defer stream.Close()
-	l := &loop{
-		part: p, worker: o.cfg.Worker, store: o.deps.Store, stream: stream,
-		start: o.deps.Start, caughtUp: o.deps.CaughtUp, keep: o.cfg.Keep, log: log, meter: o.meter,
-	}
-	return l.run(ctx, o.deps.FenceKey(p))
 }
