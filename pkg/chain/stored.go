@@ -24,7 +24,9 @@ type Stored struct {
 
 // The numbers of the fields that are read without decoding the rest.
 const (
-	fieldMessage = 1 // of im.v1.ChainEntry
+	fieldMessage  = 1 // of im.v1.ChainEntry
+	fieldSequence = 2
+	fieldOrdinal  = 3
 
 	fieldIndex      = 4 // of im.v1.Message
 	fieldSender     = 5

@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -81,6 +82,26 @@ func TestSpansCoverExactlyTheMembership(t *testing.T) {
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Fatalf("%v from %d to %d: got %v, want %v", bounds, from, to, got, want)
+		}
+	})
+}
+
+// An entry is composed around its encoded message, and must be what encoding it at once would be.
+func TestEntryIsEncodedAsAWhole(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		e := &imv1.ChainEntry{
+			Message: &imv1.Message{
+				ConversationId: rapid.StringN(0, 40, -1).Draw(t, "conversation"), ConversationIndex: rapid.Uint64().Draw(t, "index"),
+				Body: &imv1.Body{Content: &imv1.Body_Text{Text: &imv1.TextBody{Text: rapid.StringN(0, 300, -1).Draw(t, "text")}}},
+			},
+			Sequence: rapid.Uint64().Draw(t, "sequence"), Ordinal: rapid.Uint32().Draw(t, "ordinal"),
+		}
+		value, message := encodeEntry(e)
+		if want := encode(e); !bytes.Equal(value, want) {
+			t.Errorf("value is %x, want %x", value, want)
+		}
+		if want := encode(e.GetMessage()); !bytes.Equal(message, want) {
+			t.Errorf("message is %x, want %x", message, want)
 		}
 	})
 }

@@ -1,6 +1,11 @@
 package chain
 
 import (
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/catena-im/catena/pkg/im"
 	"github.com/catena-im/catena/pkg/kv"
 	imv1 "github.com/catena-im/catena/proto/im/v1"
@@ -15,11 +20,13 @@ type Writer struct {
 // NewWriter writes into b.
 func NewWriter(l Layout, b *kv.Batch) *Writer { return &Writer{l, b} }
 
-// Entry adds an entry to its conversation's chain, and the record of its MessageID beside it.
-func (w *Writer) Entry(e *imv1.ChainEntry, digest uint64) {
+// Entry adds an entry to its conversation's chain, and the record of its MessageID beside it. It returns the encoded
+// message, which the batch keeps too.
+func (w *Writer) Entry(e *imv1.ChainEntry, digest uint64) (message []byte) {
 	m := e.GetMessage()
 	c := im.ConversationID(m.GetConversationId())
-	w.batch.Put(w.layout.messageKey(c, im.ConversationIndex(m.GetConversationIndex())), encode(e))
+	value, message := encodeEntry(e)
+	w.batch.Put(w.layout.messageKey(c, im.ConversationIndex(m.GetConversationIndex())), value)
 	w.batch.Put(w.layout.idKey(c, im.MessageID(m.GetMessageId())), encode(&imv1.MessageIdRecord{
 		ConversationIndex: m.GetConversationIndex(),
 		Sequence:          e.GetSequence(),
@@ -27,6 +34,27 @@ func (w *Writer) Entry(e *imv1.ChainEntry, digest uint64) {
 		ContentDigest:     digest,
 		ServerTimeMs:      m.GetServerTimeMs(),
 	}))
+	return message
+}
+
+// encodeEntry is encode(e), and within it the encoded message.
+func encodeEntry(e *imv1.ChainEntry) (value, message []byte) {
+	size := proto.Size(e.GetMessage())
+	value = protowire.AppendTag(make([]byte, 0, size+32), fieldMessage, protowire.BytesType)
+	value = protowire.AppendVarint(value, uint64(size))
+	begin := len(value)
+	value, err := proto.MarshalOptions{Deterministic: true, UseCachedSize: true}.MarshalAppend(value, e.GetMessage())
+	if err != nil {
+		panic(fmt.Sprintf("encode %T: %v", e, err)) // as in encode
+	}
+	message = value[begin:len(value):len(value)]
+	if e.GetSequence() != 0 {
+		value = protowire.AppendVarint(protowire.AppendTag(value, fieldSequence, protowire.VarintType), e.GetSequence())
+	}
+	if e.GetOrdinal() != 0 {
+		value = protowire.AppendVarint(protowire.AppendTag(value, fieldOrdinal, protowire.VarintType), uint64(e.GetOrdinal()))
+	}
+	return value, message
 }
 
 // ConversationHead sets the state of c.

@@ -131,11 +131,11 @@ func (w *convWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effect
 			c.head.CreatedMs = l.timeMs
 		}
 		heads[c] = struct{}{}
-		out.Entry(e.entry, e.digest)
+		message := out.Entry(e.entry, e.digest)
 		for _, u := range e.changed {
 			changed[membership{c, u}] = struct{}{}
 		}
-		fan.add(e.entry, e.recipients)
+		fan.add(e.entry, message, e.recipients)
 	}
 	for c := range heads {
 		out.ConversationHead(c.id, c.head)
@@ -179,7 +179,7 @@ func (w *convWorker) Again(ctx context.Context, msgs []bus.Msg) (partition.Effec
 			if e == nil {
 				return fmt.Errorf("message %d of %s is not in its chain", mine[i].Index, mine[i].Conversation)
 			}
-			fan.add(e, st.conversations[mine[i].Conversation].recipients(e.GetMessage()))
+			fan.add(e, marshal(e.GetMessage()), st.conversations[mine[i].Conversation].recipients(e.GetMessage()))
 		}
 		return err
 	})

@@ -98,9 +98,8 @@ func (w *convWorker) keep(st *convState) {
 		if c.head == nil {
 			continue
 		}
-		w.conversations.Remove(id) // its size may have changed
+		w.records += 1 + len(c.members) - c.cached
 		c.cached = 1 + len(c.members)
-		w.records += c.cached
 		w.conversations.Add(id, c)
 	}
 	for w.records > maxCachedRecords && w.conversations.Len() > 0 {

@@ -33,12 +33,8 @@ func newFanout(l chain.Layout, from bus.Partition, epoch uint64) *fanout {
 	return &fanout{layout: l, from: from, epoch: epoch, batches: make(map[int][]*sized)}
 }
 
-// add hands the entry to the partitions of users. The message is encoded once.
-func (f *fanout) add(e *imv1.ChainEntry, users []im.UserID) {
-	if len(users) == 0 {
-		return
-	}
-	message := marshal(e.GetMessage())
+// add hands the entry, whose encoded message is given, to the partitions of users.
+func (f *fanout) add(e *imv1.ChainEntry, message []byte, users []im.UserID) {
 	parts := make(map[int]*imv1.FanoutEntry, min(len(users), f.layout.UserPartitions))
 	for _, u := range users {
 		q := f.layout.User(u)

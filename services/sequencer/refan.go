@@ -108,7 +108,7 @@ func (s *Sequencer) refan(ctx context.Context, from bus.Partition, run []standin
 		}
 		for i, e := range entries {
 			users := conversations[run[i].ref.Conversation].recipients(e.GetMessage())
-			fan.add(e, slices.DeleteFunc(users, func(u im.UserID) bool {
+			fan.add(e, marshal(e.GetMessage()), slices.DeleteFunc(users, func(u im.UserID) bool {
 				return run[i].compare(progress[s.layout.User(u)]) <= 0
 			}))
 		}

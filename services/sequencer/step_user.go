@@ -33,7 +33,7 @@ func newUserState(progress []*imv1.FanoutProgress) *userState {
 }
 
 // fanout enters one message into the chains of the users it names, and answers where. A repeated entry answers nil.
-func (st *userState) fanout(from int, e *imv1.FanoutEntry, msg *imv1.Message) []chain.UserPlace {
+func (st *userState) fanout(from int, e *imv1.FanoutEntry, msg *imv1.MessagePlace) []chain.UserPlace {
 	if !st.advance(from, e) {
 		return nil
 	}

@@ -53,7 +53,7 @@ func (s *userScript) fanout(t *testing.T, from int, words []string) string {
 		t.Fatal(err)
 	}
 	index := number(t, words[2])
-	at := s.state.fanout(from, e, &imv1.Message{ConversationId: words[1], ConversationIndex: index, ServerTimeMs: int64(1000 + e.Sequence)})
+	at := s.state.fanout(from, e, &imv1.MessagePlace{ConversationId: words[1], ConversationIndex: index, ServerTimeMs: int64(1000 + e.Sequence)})
 	if at == nil {
 		return "repeated"
 	}
@@ -120,7 +120,7 @@ func TestUserStateKeepsUsersApart(t *testing.T) {
 		if i%2 == 0 {
 			e.UserIds = append(e.UserIds, "bob")
 		}
-		st.fanout(0, e, &imv1.Message{ConversationId: "s:alice:bob", ConversationIndex: uint64(i + 1)})
+		st.fanout(0, e, &imv1.MessagePlace{ConversationId: "s:alice:bob", ConversationIndex: uint64(i + 1)})
 	}
 	if a, b := st.heads["alice"].GetLastIndex(), st.heads["bob"].GetLastIndex(); a != 100 || b != 50 {
 		t.Errorf("heads are %d and %d, want 100 and 50", a, b)

@@ -102,7 +102,7 @@ func (w *userWorker) headsOf(ctx context.Context, users []string) ([]*imv1.Head,
 type input struct {
 	from  int // conversation partition of a fan-out entry
 	entry *imv1.FanoutEntry
-	msg   *imv1.Message // of entry
+	msg   *imv1.MessagePlace // of entry
 
 	edge    string
 	command *imv1.UserCommand
@@ -134,8 +134,8 @@ func (w *userWorker) decodeOne(m bus.Msg) (out []input, weight int) {
 	}
 	from := int(b.GetFanout().GetConversationPartition())
 	for _, e := range b.GetFanout().GetEntries() {
-		msg := new(imv1.Message)
-		if err := proto.Unmarshal(e.GetMessage(), msg); err != nil || from >= len(w.progress) {
+		msg := new(imv1.MessagePlace)
+		if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(e.GetMessage(), msg); err != nil || from >= len(w.progress) {
 			w.log.Error("fan-out entry is malformed; passed over", "sequence", m.Seq, "err", err)
 			continue
 		}
