@@ -58,7 +58,8 @@ func TestClientLogGoesToSlog(t *testing.T) {
 
 	plog.L().With(zap.String("region", "7")).Warn("store is down",
 		zap.Error(perrors.WithStack(errors.New("refused"))), zap.Uint64("id", 3))
-	plog.L().Warn("store is down") // the same within a second
+	plog.L().Warn("store is down") // the same a moment later
+	plog.L().Warn("get timestamp too slow", zap.Duration("cost time", time.Second))
 	plog.L().Info("region was split")
 	got := out.String()
 	for _, want := range []string{`level=WARN`, `msg="tikv client: store is down"`, `region=7`, `err=refused`, `id=3`} {
@@ -70,6 +71,10 @@ func TestClientLogGoesToSlog(t *testing.T) {
 		t.Errorf("more than one plain line: %q", got)
 	}
 	level.Set(slog.LevelDebug)
+	plog.L().Warn("1pc failed and fallbacks to normal commit procedure")
+	if !strings.Contains(out.String(), `level=DEBUG msg="tikv client: 1pc failed`) {
+		t.Errorf("chatter is not there at level debug: %q", out.String())
+	}
 	plog.L().Info("region was merged")
 	if !strings.Contains(out.String(), `level=DEBUG msg="tikv client: region was merged"`) {
 		t.Errorf("information is not there at level debug: %q", out.String())

@@ -14,8 +14,8 @@ import (
 
 // route gives what client-go and PD's client log to log, in the whole process. It returns the same for etcd's client.
 func route(log *slog.Logger) *zap.Logger {
-	// An outage makes each request say so: of equal lines one a second is enough.
-	core := zapcore.NewSamplerWithOptions(&bridge{log.Handler()}, time.Second, 1, 0)
+	// An outage makes each request say so: of equal lines one in ten seconds is enough.
+	core := zapcore.NewSamplerWithOptions(&bridge{log.Handler()}, 10*time.Second, 1, 0)
 	logger := zap.New(core)
 	plog.ReplaceGlobals(logger, &plog.ZapProperties{Core: core, Level: zap.NewAtomicLevelAt(zap.DebugLevel)})
 	return logger
@@ -37,6 +37,14 @@ func level(l zapcore.Level) slog.Level {
 	return slog.LevelDebug - 4
 }
 
+// chatter is what client-go warns of again and again though nobody can do anything about it, and metrics tell it: how a
+// transaction is committed (always so with tikvdev, which knows no async commit), and that 30 ms went by.
+var chatter = map[string]bool{
+	"async commit cannot proceed since the returned minCommitTS is zero, fallback to normal path": true,
+	"1pc failed and fallbacks to normal commit procedure":                                         true,
+	"get timestamp too slow": true,
+}
+
 func (b *bridge) Enabled(l zapcore.Level) bool {
 	return b.to.Enabled(context.Background(), level(l))
 }
@@ -46,6 +54,9 @@ func (b *bridge) With(fields []zapcore.Field) zapcore.Core {
 }
 
 func (b *bridge) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if chatter[e.Message] {
+		e.Level = zap.DebugLevel
+	}
 	if b.Enabled(e.Level) {
 		return ce.AddCore(e, b)
 	}
