@@ -37,7 +37,7 @@ const usage = `cluster COMMAND [flags] [NAME…]
   heal [A B…]        let it pass again; without names everything, and the disk is fast again
   slow tikv D        every fsync of the development TiKV takes D longer; 0s ends that
   logs [-f] NAME     the end of a log; -f goes on
-  drill              a cluster of its own, a check with faults against it, a killed sequencer, and the end
+  drill              a cluster of its own, a check against it, a kill, a pause, cuts and heals, and the end
 
 A NAME is one that status shows, or a pattern such as 'sequencer-*'. Without --dir it is the cluster of the folder or
 repository that you are in; the copy of this program in a cluster's bin folder knows its cluster from anywhere.
@@ -94,7 +94,7 @@ func parse(args []string) (command string, o options, names []string, err error)
 	f.BoolVar(&o.follow, "f", false, "logs: go on with what is added")
 	f.IntVar(&o.lines, "n", 50, "logs: `number` of lines")
 	f.DurationVar(&o.timeout, "timeout", 90*time.Second, "how long a process may take to get ready")
-	f.DurationVar(&o.duration, "duration", 10*time.Second, "drill: how long the devices talk")
+	f.DurationVar(&o.duration, "duration", 15*time.Second, "drill: how long the devices talk")
 	if len(args) == 0 {
 		f.Usage()
 		return "", o, nil, flag.ErrHelp
