@@ -55,7 +55,7 @@ func (b *bridge) With(fields []zapcore.Field) zapcore.Core {
 
 func (b *bridge) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if chatter[e.Message] {
-		e.Level = zap.DebugLevel
+		e.Level = zap.InfoLevel
 	}
 	if b.Enabled(e.Level) {
 		return ce.AddCore(e, b)
