@@ -47,6 +47,7 @@ var (
 // Codes of JetStream's API errors that nats.go does not name.
 const (
 	codeAccountResources jetstream.ErrorCode = 10002 // the account's or the server's storage is used up
+	codeNoPeers          jetstream.ErrorCode = 10005 // for the replicas; the text says why
 	codeStorageResources jetstream.ErrorCode = 10047
 	codeStoreFailed      jetstream.ErrorCode = 10077 // the text says why
 	codeDuplicateInWork  jetstream.ErrorCode = 10158 // the first copy is neither stored nor refused yet
@@ -117,7 +118,9 @@ func setupError(ctx context.Context, err error) error {
 		return err
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return fmt.Errorf("%w: %w", ErrNoJetStream, err)
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &api) && api.Code >= 500:
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &api) && api.Code >= 500,
+		// Servers that have just found each other drop doubled routes, and are offline for that moment.
+		api != nil && api.ErrorCode == codeNoPeers && strings.Contains(api.Description, "offline"):
 		return fmt.Errorf("%w: %w", ErrNoLeader, err)
 	}
 	return apiError(ctx, err)

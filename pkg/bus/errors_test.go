@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -95,5 +96,18 @@ func TestStatusesFreeRoomOrEndTheFeed(t *testing.T) {
 	}
 	if !errors.Is(f.err, ErrInterrupted) {
 		t.Errorf("got %v, want %v", f.err, ErrInterrupted)
+	}
+}
+
+func TestServerThatIsOfflineForAMomentIsWaitedFor(t *testing.T) {
+	for text, want := range map[string]bool{
+		"no suitable peers for placement, peer offline":                        true,
+		"no suitable peers for placement, insufficient storage":                false,
+		"no suitable peers for placement, tags not matched ['zone:elsewhere']": false,
+	} {
+		err := setupError(t.Context(), &jetstream.APIError{Code: 400, ErrorCode: 10005, Description: text})
+		if got := errors.Is(err, ErrNoLeader); got != want || !strings.Contains(err.Error(), text) {
+			t.Errorf("%s: got %v", text, err)
+		}
 	}
 }
