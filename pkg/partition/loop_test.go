@@ -185,7 +185,7 @@ func TestStopDoesNotWaitForAnEmissionThatGetsNowhere(t *testing.T) {
 	})
 }
 
-// The stream keeps messages for three days. A partition that was quiet for longer is there after a crash.
+// Nothing that is emitted is asked for again after a long pause, whoever removed it.
 func TestCrashAfterAQuietWeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1, 1)
