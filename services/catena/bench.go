@@ -70,7 +70,7 @@ func newBenchCommand() *cobra.Command {
 	f.StringVar(&b.data, "data", orElse(os.Getenv(envData), defaultData), "data folder of the development server, whose key signs the tokens (or "+envData+")")
 	f.StringVar(&b.dir, "dir", "", "folder for the data of the spawned server and of the yardsticks, on the disk to be measured; default: the system's for temporary files")
 	f.StringVar(&b.durability, "durability", "fsync", "of the spawned server, or what is known of the running one: fsync|interval")
-	f.StringArrayVar(&b.serverFlags, "server-flag", nil, "one more flag for the spawned server, such as --server-flag=--partitions.conv=16")
+	f.StringArrayVar(&b.serverFlags, "server-flag", nil, "one more flag for the spawned server, such as --server-flag=--partitions-conv=16")
 	f.DurationVar(&b.cfg.Within, "within", 38*time.Second, "how long a search for the highest rate may take, all in all")
 	f.IntVar(&b.cfg.Body, "body", 200, "bytes of a message's text")
 	f.DurationVar(&b.cfg.Yardsticks, "yardsticks", 1200*time.Millisecond, "how long each yardstick is measured; 0: do without them and their ratios")
@@ -228,8 +228,10 @@ func (b *benching) measureSpawned(ctx context.Context, folder string, measure fu
 	b.observe(data)
 	server := child.Config{
 		Command: func(listen string) []string {
+			// A few clients stand for many: what one of them may ask is not what is measured.
 			return append([]string{program, "dev", "--data", data, "--listen", listen, "--nats-listen", "127.0.0.1:0",
-				"--admin-listen", "127.0.0.1:0", "--durability", b.durability}, b.serverFlags...)
+				"--admin-listen", "127.0.0.1:0", "--durability", b.durability,
+				"--limits-frame-rate", "1000000", "--limits-frame-burst", "1000000"}, b.serverFlags...)
 		},
 		Data: data, Log: filepath.Join(folder, "server.log"),
 		// What configures a server of the user's must not configure this one.
