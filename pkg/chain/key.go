@@ -9,9 +9,10 @@ import (
 	"github.com/catena-im/catena/pkg/im"
 )
 
-// The key space. A key begins with its area and the owning partition (2 bytes), so that a partition is one range:
+// The key space. A key begins with its area and the owning partition (2 bytes), so that a partition is one range, and a
+// commit with its fence reaches into no other:
 //
-//	f | area | partition                               fence
+//	area | partition | f                               fence
 //	c | partition | c | conversation | h               conversation head
 //	c | partition | c | conversation | m | index       conversation chain
 //	c | partition | c | conversation | p | user        participant
@@ -23,10 +24,10 @@ import (
 //
 // Indexes are 8 bytes, big endian; strings are escaped and terminated so that keys sort as their parts do.
 const (
-	areaFence = 'f'
-	areaConv  = 'c'
-	areaUser  = 'u'
+	areaConv = 'c'
+	areaUser = 'u'
 
+	tagFence    = 'f' // below both areas
 	tagNamed    = 'c' // below areaConv: what belongs to a conversation
 	tagID       = 'i' // below areaConv
 	tagOfUser   = 'u' // below areaUser: what belongs to a user
@@ -65,7 +66,7 @@ const (
 // Key is a decoded key; which fields are set follows from Record.
 type Key struct {
 	Record       Record
-	Area         Area // of a fence: whose it is
+	Area         Area
 	Partition    int
 	Conversation im.ConversationID
 	User         im.UserID
@@ -76,12 +77,11 @@ type Key struct {
 
 // FenceKey is the key of a partition's fence.
 func FenceKey(a Area, partition int) []byte {
-	return binary.BigEndian.AppendUint16([]byte{areaFence, byte(a)}, uint16(partition))
+	return prefix(a, partition, tagFence)
 }
 
-// Borders are the keys at which a store can be cut so that each partition lies in pieces of its own, and the fences too.
-func (l Layout) Borders() [][]byte {
-	borders := [][]byte{{areaFence}}
+// Borders are the keys at which a store can be cut so that each partition lies in pieces of its own.
+func (l Layout) Borders() (borders [][]byte) {
 	for n := range l.ConvPartitions {
 		borders = append(borders, partitionKey(Conv, n))
 	}
@@ -214,10 +214,6 @@ func (d *decoder) string() string {
 
 func (d *decoder) key() Key {
 	switch a := d.byte(); a {
-	case areaFence:
-		k := Key{Record: RecordFence, Area: Area(d.byte()), Partition: d.partition()}
-		d.bad = d.bad || k.Area != Conv && k.Area != User
-		return k
 	case areaConv:
 		return d.conv(Key{Area: Conv, Partition: d.partition()})
 	case areaUser:
@@ -229,6 +225,9 @@ func (d *decoder) key() Key {
 
 func (d *decoder) conv(k Key) Key {
 	switch d.byte() {
+	case tagFence:
+		k.Record = RecordFence
+		return k
 	case tagID:
 		k.Record, k.MessageID = RecordMessageID, im.MessageID(d.take(len(im.MessageID{})))
 		return k
@@ -252,6 +251,9 @@ func (d *decoder) conv(k Key) Key {
 
 func (d *decoder) user(k Key) Key {
 	switch d.byte() {
+	case tagFence:
+		k.Record = RecordFence
+		return k
 	case tagProgress:
 		k.Record, k.From = RecordProgress, d.partition()
 		return k

@@ -169,7 +169,7 @@ func TestBordersSeparatePartitions(t *testing.T) {
 			}
 		}
 	}
-	if at := piece(FenceKey(Conv, 0)); owner[at] != "" || piece(FenceKey(User, 999)) != at {
-		t.Errorf("the fences do not lie by themselves, but with %q", owner[at])
+	if at := piece(FenceKey(User, 1)); owner[at] != "u1" {
+		t.Errorf("the fence of u1 lies with %q, and a commit in two pieces", owner[at])
 	}
 }
