@@ -127,6 +127,7 @@ func messageID(c, user, id string) []byte {
 // memberships that begin or end at m, before it is decided who sees it.
 func (s *Server) enter(c *conversation, m *imv1.Message, change func(at uint64)) *imv1.Sent {
 	s.clock++
+	s.changed()
 	c.last++
 	if m.GetType() != imv1.MessageType_MESSAGE_TYPE_SYSTEM && s.once(SkipIndex) {
 		c.last++

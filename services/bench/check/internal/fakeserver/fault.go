@@ -59,6 +59,14 @@ func (s *Server) always(f Fault) bool {
 	return true
 }
 
+// changed is told when lists change. The checker compares unread counts at the end of its run, when nothing changes any
+// more: a count that was wrong only before has not happened to it.
+func (s *Server) changed() {
+	if s.fault == LeakByUnread {
+		s.fired = 0
+	}
+}
+
 // often reports whether f happens at this chance: at every period-th.
 func (s *Server) often(f Fault) bool {
 	if s.fault != f {

@@ -134,11 +134,10 @@ func (s *Server) summary(u *user, c *conversation, places []uint64) *imv1.Conver
 		ReadIndex: u.reads[c.id], LastMessage: c.chain[places[len(places)-1]]}
 	for _, i := range slices.Sorted(maps.Keys(c.chain)) {
 		m := c.chain[i]
-		_, counts := slices.BinarySearch(places, i)
-		if !counts && c.in(u.id, i) && s.always(LeakByUnread) {
-			counts = true
+		if i <= sum.GetReadIndex() || m.GetSenderId() == u.id || m.GetType() == imv1.MessageType_MESSAGE_TYPE_SYSTEM {
+			continue
 		}
-		if counts && i > sum.GetReadIndex() && m.GetSenderId() != u.id && m.GetType() != imv1.MessageType_MESSAGE_TYPE_SYSTEM {
+		if _, seen := slices.BinarySearch(places, i); seen || c.in(u.id, i) && s.always(LeakByUnread) {
 			sum.Unread++
 		}
 	}
@@ -197,6 +196,7 @@ func (s *Server) markRead(u *user, q *imv1.MarkRead, answer *imv1.ServerFrame) {
 	if q.GetReadIndex() > at || s.fault == ReadBack && q.GetReadIndex() < at && s.always(ReadBack) {
 		at = q.GetReadIndex()
 		u.reads[c.id] = at
+		s.changed()
 		u.version++
 		version = u.version
 		u.tell(&imv1.ServerFrame{Body: &imv1.ServerFrame_ReadMoved{ReadMoved: &imv1.ReadMoved{
