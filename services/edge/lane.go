@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/catena-im/catena/pkg/bus"
 	"github.com/catena-im/catena/pkg/im"
 	"github.com/catena-im/catena/pkg/refusal"
 	imv1 "github.com/catena-im/catena/proto/im/v1"
@@ -97,7 +99,7 @@ func (l *lane) put(w waiting) error {
 	l.mu.Unlock()
 	if full {
 		return refusal.New(imv1.ErrorCode_ERROR_CODE_OVERLOADED,
-			"the server has more waiting for this conversation's partition than it takes on; send it again later").After(time.Second)
+			"more requests wait at the server than it takes on, and it has not taken this one; send it again later").After(time.Second)
 	}
 	select {
 	case l.wake <- struct{}{}:
@@ -111,7 +113,7 @@ func (l *lane) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			l.fail(l.takeAll())
+			l.fail(l.takeAll(), errNotTried)
 			return
 		case <-l.wake:
 		}
@@ -141,8 +143,12 @@ func (l *lane) publish(ctx context.Context, batch []waiting) {
 		l.edge.log.Warn("append commands", "partition", l.name, "commands", len(batch), "err", err)
 	}
 	l.failing = true
-	l.fail(batch)
-	l.fail(l.takeAll())
+	if errors.Is(err, bus.ErrFull) {
+		l.fail(batch, errFull)
+	} else {
+		l.fail(batch, errUnclear)
+	}
+	l.fail(l.takeAll(), errNotTried)
 }
 
 // nextID names the batch for the stream's dedupe: the edge's id is new at each start.
@@ -174,12 +180,20 @@ func wrapUserCommands(commands []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), commands)
 }
 
-var errNotAppended = refusal.New(imv1.ErrorCode_ERROR_CODE_UNAVAILABLE,
-	"the server could not store the request in time, and it may or may not be carried out; send it again with the same client_message_id").After(time.Second)
+// What a command is answered with that no worker answers. They fit every command: one that was taken after all does no
+// harm when it comes again unchanged.
+var (
+	errUnclear = refusal.New(imv1.ErrorCode_ERROR_CODE_UNAVAILABLE,
+		"the server could not store the request in time, and it may or may not be carried out; send it again unchanged").After(time.Second)
+	errFull = refusal.New(imv1.ErrorCode_ERROR_CODE_OVERLOADED,
+		"the server has no room for the request until it has worked off earlier ones, and has not taken it; send it again later").After(time.Second)
+	errNotTried = refusal.New(imv1.ErrorCode_ERROR_CODE_UNAVAILABLE,
+		"the server cannot store requests at the moment, and has not taken this one; send it again later").After(time.Second)
+)
 
-func (l *lane) fail(batch []waiting) {
+func (l *lane) fail(batch []waiting, why *refusal.Refusal) {
 	for _, w := range batch {
-		w.session.refuse(w.request, errNotAppended)
+		w.session.refuse(w.request, why)
 	}
 }
 

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/catena-im/catena/pkg/bus"
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
@@ -80,6 +82,56 @@ func TestFailedAppendIsToldAsUnavailable(t *testing.T) {
 	w.mu.Unlock()
 	if f := p.ask(sendFrame("m0", "bob", "x")); f.GetSent() == nil {
 		t.Errorf("got %v after the stream came back", f)
+	}
+}
+
+func TestRefusalsSayWhetherTheRequestWasTaken(t *testing.T) {
+	markRead := func(int) *imv1.ClientFrame {
+		return &imv1.ClientFrame{Body: &imv1.ClientFrame_MarkRead{MarkRead: &imv1.MarkRead{ConversationId: "s:alice:bob", ReadIndex: 1}}}
+	}
+	send := func(n int) *imv1.ClientFrame { return sendFrame(fmt.Sprint("m", n), "bob", "x") }
+	for name, tc := range map[string]struct {
+		err   error
+		frame func(n int) *imv1.ClientFrame
+		code  imv1.ErrorCode
+		says  string
+	}{
+		"full, send":        {fmt.Errorf("append: %w", bus.ErrFull), send, imv1.ErrorCode_ERROR_CODE_OVERLOADED, "has not taken it"},
+		"full, mark read":   {fmt.Errorf("append: %w", bus.ErrFull), markRead, imv1.ErrorCode_ERROR_CODE_OVERLOADED, "has not taken it"},
+		"unclear, send":     {bus.ErrUnclear, send, imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "may or may not be carried out"},
+		"unclear, markread": {bus.ErrUnclear, markRead, imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "may or may not be carried out"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			inFlight, release := make(chan struct{}), make(chan struct{})
+			w.append = func(context.Context, appended) error {
+				close(inFlight)
+				<-release
+				return tc.err
+			}
+			s := serve(t, w, Config{})
+			p := s.login(t, "alice", "d")
+			first := p.send(tc.frame(1))
+			<-inFlight
+			behind := p.send(tc.frame(2))
+			p.ping()
+			close(release)
+			for _, c := range []struct {
+				id   uint64
+				code imv1.ErrorCode
+				says string
+			}{{first, tc.code, tc.says}, {behind, imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "has not taken this one"}} {
+				f := p.await(c.id)
+				wantRefused(t, f, c.code)
+				e := f.GetError()
+				if !strings.Contains(e.GetText(), c.says) || !e.GetRetryable() || e.GetRetryAfterMs() == 0 {
+					t.Errorf("got %v, want it to say %q and to be retryable after a while", e, c.says)
+				}
+				if strings.Contains(e.GetText(), "client_message_id") {
+					t.Errorf("%q speaks of what not every request has", e.GetText())
+				}
+			}
+		})
 	}
 }
 
