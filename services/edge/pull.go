@@ -49,7 +49,7 @@ func (s *session) pull(f *imv1.ClientFrame) error {
 func (s *session) servePulls() {
 	for {
 		s.mu.Lock()
-		if len(s.pulls) == 0 {
+		if len(s.pulls) == 0 || s.parting != nil { // then nobody is answered any more
 			s.pulling, s.pulls = false, nil
 			s.mu.Unlock()
 			return

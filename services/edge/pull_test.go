@@ -2,9 +2,11 @@ package edge
 
 import (
 	"context"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -181,4 +183,37 @@ func TestPagesLargerThanTheQueueArriveOneByOne(t *testing.T) {
 		t.Errorf("the outbox held %d bytes, want one page at most", most.Load())
 	}
 	p.ping()
+}
+
+// A pull whose page waits for room does not outlive the wish to answer it, and those behind it are not served.
+func TestCutOffEndsThePullsThatWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var asked atomic.Int32
+		w.history = func(ctx context.Context, r *imv1.HistoryRequest) (*imv1.HistoryReply, error) {
+			asked.Add(1)
+			return pages(ctx, r)
+		}
+		e := &Edge{cfg: Config{}.withDefaults(), deps: Deps{Peers: w}, pulls: make(chan struct{}, 1), work: t.Context()}
+		e.metrics, _ = newMetrics(nil)
+		conn, client := net.Pipe()
+		defer client.Close()
+		defer conn.Close()
+		s := &session{edge: e, stage: joined, flushing: true, pageFree: make(chan struct{}, 1), link: &link{Conn: conn}}
+		s.out.addPage([]byte("the page that the client does not read"))
+		for id := range uint64(2) {
+			s.pending = append(s.pending, pending{id: id + 1})
+			s.pulls = append(s.pulls, pull{id + 1, &imv1.HistoryRequest{Body: &imv1.HistoryRequest_PullUser{PullUser: &imv1.PullUser{}}}, time.Now()})
+		}
+		s.pulling = true
+		s.start(s.servePulls)
+		synctest.Wait()
+		s.mu.Lock()
+		s.cutOff()
+		s.mu.Unlock()
+		s.tasks.Wait() // for ever, unless the page is let go
+		if asked.Load() != 1 {
+			t.Errorf("%d pulls were served for a client that is cut off", asked.Load())
+		}
+	})
 }

@@ -148,6 +148,7 @@ func (s *session) cutOff() {
 	s.part(closeStale, refusal.New(imv1.ErrorCode_ERROR_CODE_CONNECTION_STALE,
 		"%d bytes wait for this connection to read them; read faster, or ask for less at once", s.out.queued()))
 	s.out.waiting, s.out.pageWaiting = nil, 0
+	s.signalPage()
 	s.link.hurry()
 }
 
