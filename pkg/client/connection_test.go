@@ -180,6 +180,8 @@ func TestHTTPAnswers(t *testing.T) {
 		{"a proxy's own page", "<html>", http.StatusBadRequest, imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, false},
 		{"no such subprotocol", "UNSUPPORTED_VERSION: this server speaks others", http.StatusBadRequest,
 			imv1.ErrorCode_ERROR_CODE_UNSUPPORTED_VERSION, true},
+		{"another path", "WRONG_PATH: elsewhere", http.StatusNotFound, imv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT, true},
+		{"a proxy that knows no server", "not found", http.StatusNotFound, imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fake) {

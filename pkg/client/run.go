@@ -22,7 +22,8 @@ const (
 )
 
 // Run connects and stays connected, sends the outbox and follows the user chain. It returns nil when ctx ends, and an
-// error when going on is of no use: the token was refused and a fresh one too, the server does not speak this version,
+// error when going on is of no use: the token was refused and a fresh one too, the server does not speak this version or
+// is not found at the path of Config.URL,
 // another session of the same device took over, the Store failed or does not fit (ErrOtherUser, ErrChainWentBack).
 // Before it returns, what was received and answered is stored and told. Run may be called once.
 func (c *Client) Run(ctx context.Context) error {
@@ -153,6 +154,13 @@ func (c *Client) open(ctx context.Context) (*session, *imv1.Connected, error) {
 	return s, answer, nil
 }
 
+// finalAnswers is how the text of an HTTP answer begins that will be the same the next time. Anything else may be a
+// proxy's, which speaks for itself and for the moment only.
+var finalAnswers = map[string]imv1.ErrorCode{
+	"UNSUPPORTED_VERSION": imv1.ErrorCode_ERROR_CODE_UNSUPPORTED_VERSION,
+	"WRONG_PATH":          imv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT, // the path of Config.URL
+}
+
 // dialError makes an *Error of an HTTP answer that says what to do.
 func dialError(resp *http.Response, err error) error {
 	if resp == nil {
@@ -164,8 +172,10 @@ func dialError(resp *http.Response, err error) error {
 	}
 	text := fmt.Sprintf("the server answered with HTTP %s: %s", resp.Status, bytes.TrimSpace(body))
 	e := &Error{Code: imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, Text: text, Retryable: true}
-	if bytes.HasPrefix(body, []byte("UNSUPPORTED_VERSION")) {
-		e.Code, e.Retryable = imv1.ErrorCode_ERROR_CODE_UNSUPPORTED_VERSION, false
+	for says, code := range finalAnswers {
+		if bytes.HasPrefix(body, []byte(says)) {
+			e.Code, e.Retryable = code, false
+		}
 	}
 	if seconds, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 16); err == nil {
 		e.RetryAfter = time.Duration(seconds) * time.Second

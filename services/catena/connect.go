@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -154,6 +155,10 @@ func explain(err error, srv server) error {
 	case imv1.ErrorCode_ERROR_CODE_TOKEN_INVALID, imv1.ErrorCode_ERROR_CODE_TOKEN_EXPIRED, imv1.ErrorCode_ERROR_CODE_TOKEN_AUDIENCE,
 		imv1.ErrorCode_ERROR_CODE_TOKEN_DEVICE:
 		return fmt.Errorf("the server refuses the token: %s\nget one where the server runs, with: %s token USER", refused.Text, self())
+	case imv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT:
+		if strings.Contains(refused.Text, "WRONG_PATH") {
+			return fmt.Errorf("no server found at %s: %s", srv.url, refused.Text)
+		}
 	case imv1.ErrorCode_ERROR_CODE_SESSION_REPLACED:
 		return errors.New("another client connected as the same device, so this one was closed\nuse another --device for each")
 	}

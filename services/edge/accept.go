@@ -39,10 +39,16 @@ func newUpgrader(cfg Config) *gws.Upgrader {
 	})
 }
 
-// httpServer serves /ws and nothing else.
+// httpServer serves /ws and nothing else. To a client on another path it says so in a way that a proxy does not.
 func (e *Edge) httpServer() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ws", e.serveWebSocket)
+	mux.HandleFunc("/ws", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "connect with GET, as WebSocket clients do", http.StatusMethodNotAllowed)
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "WRONG_PATH: clients of this server connect to /ws", http.StatusNotFound)
+	})
 	return &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: handshakeTimeout,

@@ -74,7 +74,7 @@ func TestHandshakesThatAreRefused(t *testing.T) {
 		"plain HTTP":          {without("Upgrade: websocket\r\n"), 400, []string{"WebSocket"}},
 		"no key":              {without("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), 400, []string{"Sec-WebSocket-Key"}},
 		"WebSocket version 8": {strings.Replace(upgradeRequest, "Version: 13", "Version: 8", 1), 400, []string{"13"}},
-		"another path":        {strings.Replace(upgradeRequest, "/ws", "/metrics", 1), 404, nil},
+		"another path":        {strings.Replace(upgradeRequest, "/ws", "/metrics", 1), 404, []string{"WRONG_PATH", "/ws"}},
 		"another method":      {strings.Replace(upgradeRequest, "GET", "POST", 1), 405, nil},
 		"not HTTP":            {"hello\r\n\r\n", 400, nil},
 		"a huge header":       {"GET /ws HTTP/1.1\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n", 431, nil},
