@@ -49,7 +49,7 @@ func retryable(c imv1.ErrorCode) bool {
 	case imv1.ErrorCode_ERROR_CODE_OUT_OF_ORDER, imv1.ErrorCode_ERROR_CODE_RATE_LIMITED,
 		imv1.ErrorCode_ERROR_CODE_OVERLOADED, imv1.ErrorCode_ERROR_CODE_UNAVAILABLE,
 		imv1.ErrorCode_ERROR_CODE_GOING_AWAY, imv1.ErrorCode_ERROR_CODE_INTERNAL,
-		imv1.ErrorCode_ERROR_CODE_CONNECTION_STALE, imv1.ErrorCode_ERROR_CODE_TOKEN_EXPIRED:
+		imv1.ErrorCode_ERROR_CODE_CONNECTION_STALE:
 		return true
 	}
 	return false

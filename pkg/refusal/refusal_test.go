@@ -3,6 +3,8 @@ package refusal_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
 	"testing"
 	"time"
 
@@ -32,5 +34,26 @@ func TestTextCanBeSentWhateverItQuotes(t *testing.T) {
 	}
 	if want := "invalid value \uFFFD"; r.Error() != want {
 		t.Errorf("the text is %q, want %q", r.Error(), want)
+	}
+}
+
+// The page that client authors read and the flag on the wire say the same.
+func TestRetryableIsWhatTheProtocolPageSays(t *testing.T) {
+	page, err := os.ReadFile("../../proto/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\| (\\d+) \\|( yes)? \\|").FindAllStringSubmatch(string(page), -1)
+	if want := len(imv1.ErrorCode_name) - 1; len(rows) != want { // all but UNSPECIFIED
+		t.Fatalf("the page has %d codes, want %d", len(rows), want)
+	}
+	for _, row := range rows {
+		code := imv1.ErrorCode(imv1.ErrorCode_value["ERROR_CODE_"+row[1]])
+		if fmt.Sprint(int32(code)) != row[2] {
+			t.Errorf("%s has the number %d, not %s", row[1], code, row[2])
+		}
+		if got, want := refusal.New(code, "x").Wire().GetRetryable(), row[3] != ""; got != want {
+			t.Errorf("%s: retryable is %v, the page says %v", row[1], got, want)
+		}
 	}
 }

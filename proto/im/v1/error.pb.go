@@ -39,7 +39,7 @@ const (
 	ErrorCode_ERROR_CODE_UNAUTHENTICATED ErrorCode = 5
 	// The token is missing, malformed, wrongly signed, or signed with an algorithm or key that is not accepted.
 	ErrorCode_ERROR_CODE_TOKEN_INVALID ErrorCode = 6
-	// The token's time is over or has not come yet.
+	// The token's time is over or has not come yet. Not retryable: another token is needed.
 	ErrorCode_ERROR_CODE_TOKEN_EXPIRED ErrorCode = 7
 	// The token was issued for another audience.
 	ErrorCode_ERROR_CODE_TOKEN_AUDIENCE ErrorCode = 8
@@ -69,9 +69,9 @@ const (
 	ErrorCode_ERROR_CODE_INVALID_RANGE ErrorCode = 20
 	// The client sends faster than it may.
 	ErrorCode_ERROR_CODE_RATE_LIMITED ErrorCode = 21
-	// The server has more work in hand than it takes on.
+	// The server has more work in hand than it takes on, or no room for more.
 	ErrorCode_ERROR_CODE_OVERLOADED ErrorCode = 22
-	// A part of the server is away or its store is full; whether the request was carried out may be unknown, and sending
+	// A part of the server is away; whether the request was carried out may be unknown, and sending
 	// it again with the same client_message_id is safe.
 	ErrorCode_ERROR_CODE_UNAVAILABLE ErrorCode = 23
 	// The server stops or moves the client elsewhere: connect again.
@@ -175,7 +175,8 @@ func (ErrorCode) EnumDescriptor() ([]byte, []int) {
 	return file_im_v1_error_proto_rawDescGZIP(), []int{0}
 }
 
-// Error is the answer to a request that was not carried out. Nothing of the request was stored.
+// Error is the answer to a request that was not carried out. Nothing of the request was stored, unless the code says
+// otherwise.
 type Error struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What kind of error; programs decide by this.
