@@ -61,7 +61,7 @@ func newBenchCommand() *cobra.Command {
 			"  catena bench fanout --spawn --members 10,100,500 --plot fanout.svg\n" +
 			"  catena bench idle --data ./.catena               # the server that runs on that folder\n" +
 			"  catena bench pull --url wss://host/ws --token-key secret.txt --token-key-id main",
-		Args: cobra.NoArgs,
+		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	f := cmd.PersistentFlags()

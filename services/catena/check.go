@@ -95,6 +95,9 @@ func (c *checking) run(ctx context.Context) error {
 	if c.cluster != "" && (c.spawn || c.cfg.URL != "") {
 		return usageError{errors.New("--cluster names a server that runs, and --spawn or --url another; give one of them")}
 	}
+	if check.Faults(c.faults) == check.FaultsKill && !c.spawn && c.cluster == "" {
+		return usageError{errors.New("--faults kill needs a server that check may kill: give --spawn or --cluster, or another --faults")}
+	}
 	c.cfg.Faults = check.Faults(c.faults)
 	c.deps.Progress = c.progress
 	perform := c.checkRunning

@@ -39,7 +39,7 @@ func TestCheckSaysWhatIsWrongWithItsFlags(t *testing.T) {
 		{"no server", []string{"--data", t.TempDir()}, "no server found"},
 		{"no key", []string{"--url", "ws://127.0.0.1:1/ws", "--data", t.TempDir()}, keyFile},
 		{"no key file", []string{"--url", "ws://127.0.0.1:1/ws", "--token-key", filepath.Join(data, "none")}, "none"},
-		{"a server that is not ours to kill", []string{"--url", "ws://127.0.0.1:1/ws", "--data", data, "--faults", "kill"}, "spawn"},
+		{"a server that is not ours to kill", []string{"--url", "ws://127.0.0.1:1/ws", "--data", data, "--faults", "kill"}, "--faults kill needs a server"},
 		{"too few users", []string{"--url", "ws://127.0.0.1:1/ws", "--data", data, "--users", "2"}, "Users"},
 	}
 	for _, tt := range tests {

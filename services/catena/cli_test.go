@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,6 +68,9 @@ func TestWrongCommandLinesSayWhatIsRight(t *testing.T) {
 		{[]string{"group", "create", "alice", "Team", "b b"}, "user id holds ' '", 2},
 		{[]string{"chat"}, "takes 1 or 2 arguments", 2},
 		{[]string{"list", "alice", "--bogus"}, "see: catena list --help", 2},
+		{[]string{"foo"}, "catena has no command \"foo\"\nsee: catena --help", 2},
+		{[]string{"snd", "alice", "bob", "hi"}, "did you mean send?\nsee: catena --help", 2},
+		{[]string{"group", "foo"}, "catena group has no command \"foo\"\nsee: catena group --help", 2},
 	}
 	for _, tt := range tests {
 		_, err := run(t, tt.args...)
@@ -138,6 +143,22 @@ func TestServerThatIsGoneIsExplained(t *testing.T) {
 	}
 }
 
+// A wrong path stays wrong: it is said at once, however long the command would wait for a server.
+func TestWrongPathIsNotWaitedFor(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "WRONG_PATH: clients of this server connect to /ws", http.StatusNotFound)
+	}))
+	defer server.Close()
+	data := t.TempDir()
+	if _, err := LoadOrCreateKey(data); err != nil {
+		t.Fatal(err)
+	}
+	_, err := run(t, "list", "alice", "--data", data, "--timeout", "1h", "--url", "ws"+strings.TrimPrefix(server.URL, "http")+"/nowhere")
+	if err == nil || !strings.Contains(err.Error(), "connect to /ws") || !strings.Contains(err.Error(), "/nowhere") {
+		t.Errorf("list: %v, want the path that is right and the one that was tried", err)
+	}
+}
+
 func TestMessageOfACommandLine(t *testing.T) {
 	tests := []struct {
 		name string
@@ -195,7 +216,10 @@ func TestPagesAreJoined(t *testing.T) {
 					from++
 				}
 			}
-			p.more = from <= to
+			p.more, p.next = from <= to, from
+			if newest {
+				p.next = to
+			}
 			return p, nil
 		}
 	}

@@ -18,7 +18,7 @@ func groupCommand() *cobra.Command {
 		Example: "  catena group create alice 'The team' bob carol\n" +
 			"  catena group add alice g:abcdefghijklmnopqrstuvwx dave\n" +
 			"  catena group info bob g:abcdefghijklmnopqrstuvwx",
-		Args: cobra.NoArgs,
+		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(

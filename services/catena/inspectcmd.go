@@ -34,7 +34,7 @@ func inspectCommand() *cobra.Command {
 			"  catena inspect stream conv.002 --limit 5\n" +
 			"  catena inspect store --conversation s:alice:bob\n" +
 			"  catena inspect decode CommandBatch 0a05656467...",
-		Args: cobra.NoArgs,
+		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(inspectStreamCommand(), inspectStoreCommand(), inspectDecodeCommand())

@@ -87,6 +87,7 @@ type entry struct {
 type page struct {
 	entries []entry
 	more    bool
+	next    uint64 // with more: where the next page begins
 }
 
 // request is what one request asks for.
@@ -131,14 +132,13 @@ func (p *pulling) join(fetch func(request) (page, error), show func(entry) error
 			}
 		}
 		left -= len(got.entries)
-		if !got.more || len(got.entries) == 0 || p.limit > 0 && left <= 0 {
+		if !got.more || p.limit > 0 && left <= 0 {
 			return nil
 		}
-		last := got.entries[len(got.entries)-1].index
 		if p.newest {
-			r.to = proto.Uint64(last - 1)
+			r.to = &got.next
 		} else {
-			r.from = proto.Uint64(last + 1)
+			r.from = &got.next
 		}
 	}
 }
@@ -155,9 +155,12 @@ func (p *pulling) userPage(ctx context.Context, c *client.Client, view show.View
 	if err != nil {
 		return page{}, err
 	}
-	out := page{more: got.GetHasMore()}
+	out := page{more: got.GetHasMore() && len(got.GetEntries()) > 0}
 	for _, e := range got.GetEntries() {
 		m := e.GetMessage()
+		if out.next = e.GetUserIndex() + 1; p.newest {
+			out.next -= 2
+		}
 		line := fmt.Sprintf("%d  %s %s", e.GetUserIndex(), m.GetConversationId(), view.Message(m))
 		out.entries = append(out.entries, entry{e.GetUserIndex(), line, e})
 	}
@@ -171,7 +174,7 @@ func (p *pulling) conversationPage(ctx context.Context, c *client.Client, view s
 	if err != nil {
 		return page{}, err
 	}
-	out := page{more: got.GetHasMore()}
+	out := page{more: got.GetHasMore(), next: got.GetNextIndex()}
 	for _, m := range got.GetMessages() {
 		out.entries = append(out.entries, entry{m.GetConversationIndex(), view.Message(m), m})
 	}

@@ -20,6 +20,8 @@ func newRoot() *cobra.Command {
 			"  catena pull bob --user-chain",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          knownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	if name := self(); name != "catena" {
 		root.Long = root.Short + "\n\ncatena in what follows is: " + name
@@ -63,6 +65,19 @@ func plainUsage(usage func(*cobra.Command) error) func(*cobra.Command) error {
 		_, writeErr := io.WriteString(out, strings.ReplaceAll(text.String(), added, strings.Repeat(" ", len(added))))
 		return errors.Join(err, writeErr)
 	}
+}
+
+// knownCommand is the Args of a command that only holds others: what is left on the line is none of them.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	near := ""
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		near = "; did you mean " + strings.Join(like, " or ") + "?"
+	}
+	return usageError{fmt.Errorf("%s has no command %q%s\nsee: %s --help", cmd.CommandPath(), args[0], near, cmd.CommandPath())}
 }
 
 // between is cobra.RangeArgs with an error that shows how the command is used; most < 0 means any number.
