@@ -1,7 +1,7 @@
 //go:build unix
 
 // Command chaos tries out what a cluster promises: it brings a development cluster up on free ports in a folder of its
-// own, lets the checker talk through it and harm its processes, and brings it down, however that ends. It is a chain of
+// own, lets the checker talk through it and harm its processes and links, and brings it down, however that ends. It is a chain of
 // two other commands, scripts/tools/cluster and catena check, and knows of them only how they are called.
 package main
 
@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -67,26 +68,27 @@ func run(ctx context.Context, args []string) error {
 // perform has one cluster from its beginning to its end.
 func (c *chaos) perform(ctx context.Context) (err error) {
 	c.tool = filepath.Join(c.dir, "cluster")
-	if err := c.execute(ctx, "go", "build", "-o", c.tool, "./scripts/tools/cluster"); err != nil {
+	if err := c.execute(ctx, os.Stderr, "go", "build", "-o", c.tool, "./scripts/tools/cluster"); err != nil {
 		return err
 	}
 	cluster := filepath.Join(c.dir, "data")
 	defer func() { // also when it came up in part only
-		err = errors.Join(err, c.execute(context.WithoutCancel(ctx), c.tool, "down", "--dir", cluster))
+		err = errors.Join(err, c.execute(context.WithoutCancel(ctx), os.Stderr, c.tool, "down", "--dir", cluster))
 	}()
-	if err := c.execute(ctx, c.tool, "up", "--dir", cluster, "--base-port", "0"); err != nil {
+	if err := c.execute(ctx, os.Stderr, c.tool, "up", "--dir", cluster, "--base-port", "0"); err != nil {
 		return err
 	}
 	catena := filepath.Join(cluster, "bin", "catena")
-	return c.execute(ctx, catena, append([]string{"check", "--cluster", cluster, "--cluster-tool", c.tool}, c.check...)...)
+	return c.execute(ctx, os.Stdout, catena, append([]string{"check", "--cluster", cluster, "--cluster-tool", c.tool}, c.check...)...)
 }
 
 const goodbye = 3 * time.Minute // for a command to make good what it did when it is interrupted
 
-// execute runs a command in the repository's root. The end of ctx interrupts it.
-func (c *chaos) execute(ctx context.Context, name string, args ...string) error {
+// execute runs a command in the repository's root, and gives what it prints to out: only the checker's result is one of
+// this command, too. The end of ctx interrupts it.
+func (c *chaos) execute(ctx context.Context, out io.Writer, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = c.root, os.Stdout, os.Stderr
+	cmd.Dir, cmd.Stdout, cmd.Stderr = c.root, out, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C comes from here, once
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = goodbye
