@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	formatVersion   = 2        // of the streams and of the store; 1 had the fences in a range of their own
+	formatVersion   = 2        // of the streams and of the store; 1 had other partitions for ids, and fences in a range of their own
 	layoutKey       = "layout" // in im_cluster
 	consumerAckWait = time.Hour
 )

