@@ -461,8 +461,9 @@ func judgeDeliveries(c *cell, m *model) {
 				}
 				for _, t := range d.GetTargets() {
 					want := fmt.Sprint(msg.GetConversationId(), " ", msg.GetConversationIndex())
-					if u := m.users[t.GetUserId()]; u == nil || t.GetUserIndex() > uint64(len(u.chain)) || u.chain[t.GetUserIndex()-1] != want {
-						c.violate("%s was pushed %s as %d", t.GetUserId(), want, t.GetUserIndex())
+					u, at := m.users[t.GetUserId()], t.GetUserIndex()
+					if u == nil || at == 0 || at > uint64(len(u.chain)) || u.chain[at-1] != want {
+						c.violate("%s was pushed %s as %d", t.GetUserId(), want, at)
 					}
 				}
 			}
