@@ -86,6 +86,11 @@ func TestStreamsThatCannotBeWrittenTakeMessagesAgain(t *testing.T) {
 	bob, _ = login(t, on, "bob", "phone", speakBinary)
 	ordered(t, bob, "s:alice:bob", 20)
 	eventually(t, "everything is in the chain", func() bool { return len(bob.chain(1)) == 20 })
+	for _, line := range []string{"nats server cannot write", "partition starts over"} {
+		if n := strings.Count(log.String(), line); n > 1 {
+			t.Errorf("%q is logged %d times within a minute:\n%s", line, n, log)
+		}
+	}
 }
 
 // host runs a server in this process until the end of the test, and returns when it is ready.
