@@ -173,6 +173,23 @@ func TestRefusalsOfTheFenceAreCounted(t *testing.T) {
 	}
 }
 
+// TestSequencersSayWhatIsCounted reads the source: a line that is worded anew there would be counted no more.
+func TestSequencersSayWhatIsCounted(t *testing.T) {
+	var all []byte
+	for _, file := range []string{"owner.go", "loop.go"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "pkg", "partition", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, text...)
+	}
+	for _, line := range []string{takenOver, `"` + fenced + `"`} {
+		if !strings.Contains(string(all), line) {
+			t.Errorf("pkg/partition does not say %s any more", line)
+		}
+	}
+}
+
 func TestRollingRestartTakesOneAfterTheOther(t *testing.T) {
 	e, calls := staged(t, "")
 	if _, err := e.rolling(t.Context(), nil); err != nil {
