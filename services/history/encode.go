@@ -1,6 +1,9 @@
 package history
 
 import (
+	"bytes"
+	"encoding/binary"
+
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -25,12 +28,14 @@ const (
 // them: taking them apart and putting them together again would cost more than all the rest of a pull.
 type page struct {
 	limit, taken int
-	data         []byte
+	data         []byte // behind headRoom, where reply puts the page's tag and length
 }
+
+const headRoom = 1 + binary.MaxVarintLen64
 
 // newPage empties the page of v for up to limit entries.
 func (v *view) newPage(limit int) *page {
-	*v.page = page{limit: limit, data: v.page.data[:0]}
+	*v.page = page{limit: limit, data: append(v.page.data[:0], make([]byte, headRoom)...)}
 	return v.page
 }
 
@@ -68,11 +73,15 @@ func appendField(b []byte, num protowire.Number, content []byte) []byte {
 }
 
 // reply is the page as an encoded HistoryReply, under num; rest is what the answer says besides its entries.
-func (p *page) reply(num protowire.Number, rest proto.Message) ([]byte, error) {
-	size := len(p.data) + proto.Size(rest)
-	out := make([]byte, 0, size+16)
-	out = protowire.AppendVarint(protowire.AppendTag(out, num, protowire.BytesType), uint64(size))
-	return proto.MarshalOptions{}.MarshalAppend(append(out, p.data...), rest)
+func (p *page) reply(num protowire.Number, rest proto.Message) (_ []byte, err error) {
+	if p.data, err = (proto.MarshalOptions{}).MarshalAppend(p.data, rest); err != nil {
+		return nil, err
+	}
+	var room [headRoom]byte
+	head := protowire.AppendVarint(protowire.AppendTag(room[:0], num, protowire.BytesType), uint64(len(p.data)-headRoom))
+	reply := p.data[headRoom-len(head):]
+	copy(reply, head)
+	return bytes.Clone(reply), nil
 }
 
 // errorReply is an encoded HistoryReply that refuses the pull.

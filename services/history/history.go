@@ -25,6 +25,7 @@ type Config struct {
 	Layout  chain.Layout
 	Workers int           // pulls served at once; 0: 16
 	Timeout time.Duration // of one pull; 0: 4 s
+	Scan    int           // entries that are looked at for one page; 0: 20,000, which proto/README.md tells
 }
 
 // Server makes a request endpoint; *bus.Bus is one.
@@ -55,6 +56,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 4 * time.Second
+	}
+	if cfg.Scan == 0 {
+		cfg.Scan = 20_000
 	}
 	return &Service{cfg: cfg, deps: deps, pages: sync.Pool{New: func() any { return new(page) }}}, nil
 }
@@ -120,7 +124,7 @@ func (s *Service) pull(ctx context.Context, req *imv1.HistoryRequest) ([]byte, e
 	defer snap.Release()
 	p := s.pages.Get().(*page)
 	defer s.pages.Put(p)
-	v := &view{chain.NewReader(s.cfg.Layout, snap), im.UserID(req.GetUserId()), p}
+	v := &view{chain.NewReader(s.cfg.Layout, snap), im.UserID(req.GetUserId()), p, s.cfg.Scan}
 	reply := new(imv1.HistoryReply)
 	switch b := req.GetBody().(type) {
 	case *imv1.HistoryRequest_PullConversation:
@@ -152,4 +156,5 @@ type view struct {
 	r    *chain.Reader
 	user im.UserID
 	page *page
+	most int // entries that are looked at
 }

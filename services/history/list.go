@@ -74,9 +74,9 @@ func (v *view) rows(ctx context.Context, after im.ConversationID, most int) (row
 	return rows, err
 }
 
-// summarize puts the summaries of rows into p, as far as they fit and maxScan lasts for counting what is unread.
+// summarize puts the summaries of rows into p, as far as they fit and v.most lasts for counting what is unread.
 func (v *view) summarize(ctx context.Context, p *page, rows []row) error {
-	left := maxScan
+	left := v.most
 	for part := range slices.Chunk(rows[:min(p.limit, len(rows))], joinStep) {
 		if err := v.join(ctx, part); err != nil {
 			return err

@@ -150,7 +150,7 @@ func TestListIsCutByBytes(t *testing.T) {
 // A page looks at a bounded number of messages to count what is unread, and no page is empty.
 func TestListIsCutByWhatIsLookedAt(t *testing.T) {
 	s := newSite(t)
-	const conversations, each = 26, 900
+	const conversations, each = 12, 250
 	for i := range conversations {
 		from := im.UserID(fmt.Sprintf("user%02d", i))
 		for range each {

@@ -16,7 +16,6 @@ import (
 
 const (
 	maxPageBytes = 512 << 10 // cuts a page of large messages; the first entry fits always
-	maxScan      = 20_000    // entries that are looked at for one page
 	maxHeadScan  = 2_000     // entries that are looked at to find a head
 )
 
@@ -149,7 +148,7 @@ func (v *view) conversationPage(ctx context.Context, q *imv1.PullConversation) (
 	if err != nil {
 		return nil, err
 	}
-	p, left := v.newPage(s.limit), maxScan
+	p, left := v.newPage(s.limit), v.most
 	next, err := v.scan(ctx, c, m, s, &left, func(e chain.Stored, visible bool) bool {
 		return !visible || p.add(pageMessages, e.Message)
 	})

@@ -329,13 +329,13 @@ func TestPagesEndWithinWhatIsHidden(t *testing.T) {
 		want     string
 		next     uint64
 	}{
-		{"rising", 0, 0, false, "1 of 20502 more=true", maxScan + 1},
-		{"its second page", maxScan + 1, 0, false, "20502 of 20502 more=false", 0},
-		{"from within", 3, 0, false, "of 20502 more=true", maxScan + 3},
-		{"to a bound within, all of it hidden", 3, maxScan + 2, false, "of 20502 more=false", 0},
-		{"to a bound further on, all of it hidden", 3, maxScan + 3, false, "of 20502 more=true", maxScan + 3},
-		{"falling", 0, 0, true, "20502 of 20502 more=true", 502},
-		{"its second page", 0, 502, true, "1 of 20502 more=false", 0},
+		{"rising", 0, 0, false, "1 of 3002 more=true", maxScan + 1},
+		{"its second page", maxScan + 1, 0, false, "3002 of 3002 more=false", 0},
+		{"from within", 3, 0, false, "of 3002 more=true", maxScan + 3},
+		{"to a bound within, all of it hidden", 3, maxScan + 2, false, "of 3002 more=false", 0},
+		{"to a bound further on, all of it hidden", 3, maxScan + 3, false, "of 3002 more=true", maxScan + 3},
+		{"falling", 0, 0, true, "3002 of 3002 more=true", 502},
+		{"its second page", 0, 502, true, "1 of 3002 more=false", 0},
 	} {
 		s.scanned = 0
 		r := s.ask("ben", &imv1.PullConversation{ConversationId: string(pair), FromIndex: bound(c.from), ToIndex: bound(c.to), NewestFirst: c.newest})
@@ -351,7 +351,7 @@ func TestPagesEndWithinWhatIsHidden(t *testing.T) {
 		t.Errorf("ben is told %v", l)
 	}
 	s.read("ben", pair, 503)
-	if l := s.ask("ben", &imv1.ListConversations{}).GetConversationList().GetConversations()[0]; l.GetUnread() != 1 || l.GetUnreadCapped() || last != 20502 {
+	if l := s.ask("ben", &imv1.ListConversations{}).GetConversationList().GetConversations()[0]; l.GetUnread() != 1 || l.GetUnreadCapped() || last != 3002 {
 		t.Errorf("ben, who read up to 503 of %d, is told %v", last, l)
 	}
 }

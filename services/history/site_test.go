@@ -71,6 +71,8 @@ func (c countingSnapshot) Scan(ctx context.Context, r kv.Range, fn func(key, val
 	})
 }
 
+const maxScan = 2500 // of a site
+
 var layout = chain.Layout{ConvPartitions: 2, UserPartitions: 3}
 
 func newSite(t testing.TB) *site {
@@ -89,7 +91,7 @@ func newSite(t testing.TB) *site {
 		heads: map[im.ConversationID]*imv1.ConversationHead{}, in: map[im.ConversationID]map[im.UserID]*imv1.Participant{},
 		users: map[im.UserID]*imv1.UserHead{}, lists: map[chain.ListRef]*imv1.ListRecord{},
 	}
-	s.Service, err = New(Config{Layout: layout}, Deps{Store: counting{store, s}, Log: slog.New(slog.DiscardHandler)})
+	s.Service, err = New(Config{Layout: layout, Scan: maxScan}, Deps{Store: counting{store, s}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
