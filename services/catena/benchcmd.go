@@ -55,6 +55,7 @@ func (b *benching) sendCommand() *cobra.Command {
 	f.IntVar(&c.Users, "users", 500, "number of users, each with a connection")
 	f.IntVar(&c.Peers, "peers", 10, "with how many others each user talks")
 	f.IntVar(&c.Members, "members", 0, "put the users into groups of this many members; 0: no groups")
+	f.IntVar(&c.Fill, "fill", 0, "messages between two that are sent before anything is measured, to see what a large store costs")
 	f.Float64Var(&c.Share, "share", 1, "part of the messages that goes to the groups, where there are some; the others are between two")
 	return cmd
 }

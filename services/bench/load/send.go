@@ -20,6 +20,7 @@ type SendConfig struct {
 	Members  int           // of the groups that users are in; 0: no groups
 	Share    float64       // of the messages that go to groups, when there are some; 0: all
 	Speakers int           // of each group; 0: all
+	Fill     int           // messages between two that are sent before anything is measured
 	First    float64       // rate at which a search begins; 0: chosen
 	Most     float64       // rate beyond which no search goes; 0: 200,000
 }
@@ -46,6 +47,8 @@ func (c *SendConfig) validate() error {
 	switch {
 	case c.Rate < 0, c.P99 < 0, c.Duration < 0, c.WarmUp < 0, c.Most < 0, c.First < 0:
 		return errors.New("rates and durations must not be negative")
+	case c.Fill < 0 || c.Fill > 0 && c.Members > 0 && c.Share == 1:
+		return fmt.Errorf("%d messages between two to begin with; give 0 or more, and a share below 1 where there are groups", c.Fill)
 	case c.Users < 2:
 		return fmt.Errorf("%d users; give at least 2", c.Users)
 	case c.Members == 1 || c.Members < 0 || c.Members > mostMembers:
@@ -104,6 +107,9 @@ func (b *Bench) sendWith(ctx context.Context, t *traffic, c SendConfig, report *
 	b.say("%d users connect", c.Users)
 	err := b.crowd(ctx, b.users(c.Users), t, func(ctx context.Context, clients []*client) (err error) {
 		if err := t.people(ctx, clients, c); err != nil {
+			return err
+		}
+		if err := t.fill(ctx, clients, c.Fill); err != nil {
 			return err
 		}
 		if report.Unloaded, err = t.unloaded(ctx, min(unloadedTime, c.Duration)); err != nil {
