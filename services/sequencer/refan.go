@@ -34,11 +34,11 @@ type standing struct {
 }
 
 // Refan makes the fan-out of conversation partition from again, as far as the user partitions have not applied it: what
-// a lost user stream held is taken from the chains. It returns how many entries lie behind the user partition that has
-// applied the least; each is sent to those partitions only that lack it, perhaps to none. No worker may run meanwhile:
-// an entry that overtakes an older one would make the older one count as repeated.
+// a lost user stream held is taken from the chains. It returns how many entries it sent, each to those partitions only
+// that lack it; it keeps as many places in memory. No worker may run meanwhile: an entry that overtakes an older one would
+// make the older one count as repeated.
 func (s *Sequencer) Refan(ctx context.Context, from bus.Partition) (int, error) {
-	var progress []position // by user partition
+	var progress progress
 	var missing []standing
 	err := read(ctx, s.deps.Store, s.layout, func(r *chain.Reader) (err error) {
 		for q := range s.layout.UserPartitions {
@@ -48,7 +48,7 @@ func (s *Sequencer) Refan(ctx context.Context, from bus.Partition) (int, error) 
 			}
 			progress = append(progress, positionOf(applied[from.Number]))
 		}
-		missing, err = behind(ctx, r, from.Number, slices.MinFunc(progress, position.compare))
+		missing, err = progress.behind(ctx, r, from.Number)
 		return err
 	})
 	if err != nil {
@@ -62,25 +62,42 @@ func (s *Sequencer) Refan(ctx context.Context, from bus.Partition) (int, error) 
 	return len(missing), nil
 }
 
-// behind lists the entries of a conversation partition behind after, in the order of its stream.
-func behind(ctx context.Context, r *chain.Reader, partition int, after position) ([]standing, error) {
+// progress is what each user partition has applied of one conversation partition.
+type progress []position
+
+// lacks reports whether the user partition of u has not applied what stands at p.
+func (have progress) lacks(u im.UserID, p position) bool {
+	return p.compare(have[im.Partition(u, len(have))]) > 0
+}
+
+// behind lists the entries of a conversation partition that the partition of one of their users lacks, in the order of the
+// stream. A user partition that has applied nothing may just have had nothing to apply, so the users decide.
+func (have progress) behind(ctx context.Context, r *chain.Reader, partition int) ([]standing, error) {
 	var out []standing
-	err := r.ScanPartition(ctx, partition, func(e *imv1.ChainEntry) error {
-		p := position{e.GetSequence(), e.GetOrdinal()}
-		if p.compare(after) > 0 {
-			out = append(out, standing{p, chain.Ref{
-				Conversation: im.ConversationID(e.GetMessage().GetConversationId()),
-				Index:        im.ConversationIndex(e.GetMessage().GetConversationIndex()),
-			}})
+	least := slices.MinFunc(have, position.compare)
+	c := new(conversation)
+	err := r.ScanPartition(ctx, partition, func(e *imv1.ChainEntry) (err error) {
+		p, m := position{e.GetSequence(), e.GetOrdinal()}, e.GetMessage()
+		if p.compare(least) <= 0 {
+			return nil
 		}
-		return nil
+		if id := im.ConversationID(m.GetConversationId()); c.id != id { // they come conversation by conversation
+			c = &conversation{id: id}
+			if c.parsed, err = id.Parse(); err == nil {
+				err = loadConversations(ctx, r, []*conversation{c})
+			}
+		}
+		if err == nil && slices.ContainsFunc(c.recipients(m), func(u im.UserID) bool { return have.lacks(u, p) }) {
+			out = append(out, standing{p, chain.Ref{Conversation: c.id, Index: im.ConversationIndex(m.GetConversationIndex())}})
+		}
+		return err
 	})
 	slices.SortFunc(out, func(a, b standing) int { return a.compare(b.position) })
 	return out, err
 }
 
 // refan sends a run of entries to the user partitions that lack them.
-func (s *Sequencer) refan(ctx context.Context, from bus.Partition, run []standing, progress []position) error {
+func (s *Sequencer) refan(ctx context.Context, from bus.Partition, run []standing, have progress) error {
 	fan := newFanout(s.layout, from, 0)
 	err := read(ctx, s.deps.Store, s.layout, func(r *chain.Reader) error {
 		refs := make([]chain.Ref, len(run))
@@ -109,7 +126,7 @@ func (s *Sequencer) refan(ctx context.Context, from bus.Partition, run []standin
 		for i, e := range entries {
 			users := conversations[run[i].ref.Conversation].recipients(e.GetMessage())
 			fan.add(e, marshal(e.GetMessage()), slices.DeleteFunc(users, func(u im.UserID) bool {
-				return run[i].compare(progress[s.layout.User(u)]) <= 0
+				return !have.lacks(u, run[i].position)
 			}))
 		}
 		return nil

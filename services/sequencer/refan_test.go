@@ -19,15 +19,11 @@ func TestRefanMakesUserChainsWhole(t *testing.T) {
 				whole := talk(seed, nil)
 				want := inboxes(t, whole)
 				c := survivor(seed, whole, kept)
-				for _, p := range Partitions(c.layout) {
-					if p.Kind != bus.Conv {
-						continue
-					}
-					if _, err := c.seq.Refan(t.Context(), p); err != nil {
-						t.Fatal(err)
-					}
-				}
+				sent := refanAll(t, c)
 				c.foldAll(bus.User)
+				if again := refanAll(t, c); sent == 0 != (kept == 2) || again != 0 {
+					t.Errorf("seed %d: %d entries were sent, and %d once all was whole", seed, sent, again)
+				}
 				if len(c.wrong) > 0 {
 					t.Fatal(c.wrong)
 				}
@@ -37,6 +33,22 @@ func TestRefanMakesUserChainsWhole(t *testing.T) {
 			}
 		})
 	}
+}
+
+// refanAll returns how many entries were sent.
+func refanAll(t *testing.T, c *cell) (sent int) {
+	t.Helper()
+	for _, p := range Partitions(c.layout) {
+		if p.Kind != bus.Conv {
+			continue
+		}
+		n, err := c.seq.Refan(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent += n
+	}
+	return sent
 }
 
 // survivor has folded the conversation streams of c, and the first halves of its user streams; the rest is gone.
