@@ -169,8 +169,9 @@ type blank struct {
 	Name, Kind, Data, NATS, User, Password, PD, Prefix, Secret string
 }
 
-func (blank) Port(string) int        { return 7999 }
-func (b blank) Peers(string) []blank { return []blank{b, b, b} }
+func (blank) Port(string) int { return 7999 }
+func (blank) Peers() []string { return []string{"127.0.0.1:7997", "127.0.0.1:7998"} }
+func (blank) Nowhere() string { return "127.0.0.1:7996" }
 
 func filled(t *testing.T, file string, with blank) string {
 	t.Helper()
