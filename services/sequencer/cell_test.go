@@ -58,6 +58,10 @@ func newCell(seed uint64, l chain.Layout) *cell {
 	return c
 }
 
+func (c *cell) partitions() []bus.Partition {
+	return bus.Layout{ConvPartitions: c.layout.ConvPartitions, UserPartitions: c.layout.UserPartitions}.Partitions()
+}
+
 func (c *cell) violate(format string, args ...any) {
 	if len(c.wrong) < 10 {
 		c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
@@ -303,7 +307,7 @@ func (c *cell) drain() {
 	clear(c.failing)
 	for busy := true; busy && len(c.wrong) == 0; {
 		busy = false
-		for _, p := range Partitions(c.layout) {
+		for _, p := range c.partitions() {
 			if o := c.owners[p]; o == nil || o.read < uint64(len(c.streams[p])) || o.flight != nil {
 				busy = true
 				c.step(p)
@@ -318,7 +322,7 @@ func (c *cell) refold(seed uint64) *cell {
 	for p, s := range c.streams {
 		d.streams[p] = s[:len(s):len(s)]
 	}
-	for _, p := range Partitions(c.layout) {
+	for _, p := range c.partitions() {
 		o := d.own(p)
 		for o.read < uint64(len(c.streams[p])) && len(d.wrong) == 0 {
 			if err := o.fold(); err != nil {

@@ -61,7 +61,7 @@ func newModel(c *cell) *model {
 		conversations: make(map[string]*modelConversation), verdicts: make(map[uint64]verdict),
 		users: make(map[string]*modelUser), partitions: make(map[bus.Partition]map[string]bool),
 	}
-	for _, p := range Partitions(c.layout) {
+	for _, p := range c.partitions() {
 		for _, msg := range c.streams[p] {
 			if p.Kind == bus.Conv {
 				m.commands(msg)

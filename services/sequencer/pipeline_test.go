@@ -119,7 +119,7 @@ func talk(seed uint64, tamper func(partition.Processor)) *cell {
 	for i := range 4 {
 		k.groups = append(k.groups, im.Group(im.UserID(people[i]), im.ClientMessageID(fmt.Sprint("group", i))))
 	}
-	parts := Partitions(c.layout)
+	parts := c.partitions()
 	for range 350 {
 		p := parts[c.rng.IntN(len(parts))]
 		switch n := c.rng.IntN(100); {

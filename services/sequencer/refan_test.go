@@ -38,7 +38,7 @@ func TestRefanMakesUserChainsWhole(t *testing.T) {
 // refanAll returns how many entries were sent.
 func refanAll(t *testing.T, c *cell) (sent int) {
 	t.Helper()
-	for _, p := range Partitions(c.layout) {
+	for _, p := range c.partitions() {
 		if p.Kind != bus.Conv {
 			continue
 		}
@@ -67,7 +67,7 @@ func survivor(seed uint64, c *cell, halves int) *cell {
 
 // foldAll applies what the streams of one kind hold.
 func (c *cell) foldAll(kind bus.Kind) {
-	for _, p := range Partitions(c.layout) {
+	for _, p := range c.partitions() {
 		if p.Kind != kind {
 			continue
 		}

@@ -63,18 +63,6 @@ func (s *Sequencer) Start(ctx context.Context, p bus.Partition, epoch uint64) (p
 	return newUserWorker(ctx, s.layout, s.deps, p, epoch, log)
 }
 
-// Partitions lists everything there is to own under l.
-func Partitions(l chain.Layout) []bus.Partition {
-	var all []bus.Partition
-	for n := range l.ConvPartitions {
-		all = append(all, bus.Partition{Kind: bus.Conv, Number: n})
-	}
-	for n := range l.UserPartitions {
-		all = append(all, bus.Partition{Kind: bus.User, Number: n})
-	}
-	return all
-}
-
 // FenceKey is the key of p's fence.
 func FenceKey(p bus.Partition) []byte {
 	if p.Kind == bus.Conv {
