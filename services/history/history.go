@@ -104,9 +104,9 @@ func (s *Service) refuse(ctx context.Context, err error) *imv1.Error {
 	switch {
 	case ctx.Err() != nil:
 		err = refusal.New(imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "the pull took too long; ask for a smaller page or try again")
-	case errors.Is(err, kv.ErrUnavailable):
+	case errors.Is(err, kv.ErrUnavailable), errors.Is(err, kv.ErrExpired):
 		s.deps.Log.Warn("pull not answered", "err", err)
-		err = refusal.New(imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "the store is away; try again later")
+		err = refusal.New(imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "the store did not answer in time; try again later")
 	}
 	wire := refusal.Of(err)
 	if wire.GetCode() == imv1.ErrorCode_ERROR_CODE_INTERNAL {

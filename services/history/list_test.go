@@ -248,6 +248,7 @@ func TestFaultsOfTheStore(t *testing.T) {
 	}{
 		{nil, imv1.ErrorCode_ERROR_CODE_UNAVAILABLE},
 		{fmt.Errorf("read: %w", kv.ErrUnavailable), imv1.ErrorCode_ERROR_CODE_UNAVAILABLE},
+		{fmt.Errorf("read: %w", kv.ErrExpired), imv1.ErrorCode_ERROR_CODE_UNAVAILABLE},
 		{errors.New("secret detail"), imv1.ErrorCode_ERROR_CODE_INTERNAL},
 	} {
 		s.deps.Store = brokenStore{err: c.err}
