@@ -39,13 +39,23 @@ func (b *Bus) Append(ctx context.Context, p Partition, msgID string, payload []b
 }
 
 // AppendUntil appends like Append and tries again, under the same id and with a growing pause, while the outcome is
-// unclear. It returns when the stream answered or ctx ended; then the error is both ErrUnclear and the cause of ctx. A
-// retry that comes later than the duplicate window may store the message a second time.
-func (b *Bus) AppendUntil(ctx context.Context, p Partition, msgID string, payload []byte) (seq uint64, err error) {
+// unclear. It returns when the stream answered or ctx ended; then the error is both ErrUnclear and the cause of ctx. One
+// that is both ErrUnclear and ErrFull says that the stream is full and that an earlier try may have been stored. A retry
+// that comes later than the duplicate window may store the message a second time.
+func (b *Bus) AppendUntil(ctx context.Context, p Partition, msgID string, payload []byte) (uint64, error) {
+	return b.until(ctx, p, func() (uint64, error) { return b.appendOnce(ctx, p, msgID, payload) })
+}
+
+func (b *Bus) until(ctx context.Context, p Partition, try func() (uint64, error)) (uint64, error) {
 	for pause := retryMin; ; pause = min(2*pause, retryMax) {
-		seq, err = b.appendOnce(ctx, p, msgID, payload)
-		if err == nil || !errors.Is(err, ErrUnclear) {
-			return seq, err
+		seq, err := try()
+		switch {
+		case err == nil:
+			return seq, nil
+		case !errors.Is(err, ErrUnclear) && pause > retryMin:
+			return 0, fmt.Errorf("%w: %w", ErrUnclear, err)
+		case !errors.Is(err, ErrUnclear):
+			return 0, err
 		}
 		b.log.Debug("append unclear", "partition", p.String(), "err", err)
 		if cause := b.pause(ctx, pause); cause != nil {

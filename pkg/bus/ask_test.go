@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -111,6 +112,26 @@ func TestSilenceIsNoticedThoughCallersComeAndGo(t *testing.T) {
 		}
 		if !errors.Is(err, ErrInterrupted) {
 			t.Errorf("got error %v, want %v", err, ErrInterrupted)
+		}
+	})
+}
+
+// What an attempt without an answer left open, a later refusal does not settle.
+func TestRefusalAfterAnUnclearAppendStaysUnclear(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &Bus{link: newLink(), log: slog.New(slog.DiscardHandler)}
+		b.link.rise()
+		for unclear := range 3 {
+			tries := 0
+			_, err := b.until(t.Context(), Partition{}, func() (uint64, error) {
+				if tries++; tries <= unclear {
+					return 0, ErrUnclear
+				}
+				return 0, ErrFull
+			})
+			if !errors.Is(err, ErrFull) || errors.Is(err, ErrUnclear) != (unclear > 0) {
+				t.Errorf("full after %d tries without an answer: got %v", unclear, err)
+			}
 		}
 	})
 }

@@ -26,7 +26,7 @@ import (
 // Streams takes commands to the partition streams. A nil error means that the payload is in the stream. Whatever is
 // unclear is retried with the same id until ctx ends; other errors come back at once. The payload may be kept.
 //
-// An append that fails may have been made all the same, unless the error is bus.ErrFull.
+// An append that fails may have been made all the same, unless the error is bus.ErrFull and not bus.ErrUnclear.
 type Streams interface {
 	// AppendConversation takes an encoded CommandBatch to a conversation partition.
 	AppendConversation(ctx context.Context, partition int, id string, payload []byte) error

@@ -143,7 +143,7 @@ func (l *lane) publish(ctx context.Context, batch []waiting) {
 		l.edge.log.Warn("append commands", "partition", l.name, "commands", len(batch), "err", err)
 	}
 	l.failing = true
-	if errors.Is(err, bus.ErrFull) {
+	if errors.Is(err, bus.ErrFull) && !errors.Is(err, bus.ErrUnclear) {
 		l.fail(batch, errFull)
 	} else {
 		l.fail(batch, errUnclear)

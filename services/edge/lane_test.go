@@ -96,10 +96,11 @@ func TestRefusalsSayWhetherTheRequestWasTaken(t *testing.T) {
 		code  imv1.ErrorCode
 		says  string
 	}{
-		"full, send":        {fmt.Errorf("append: %w", bus.ErrFull), send, imv1.ErrorCode_ERROR_CODE_OVERLOADED, "has not taken it"},
-		"full, mark read":   {fmt.Errorf("append: %w", bus.ErrFull), markRead, imv1.ErrorCode_ERROR_CODE_OVERLOADED, "has not taken it"},
-		"unclear, send":     {bus.ErrUnclear, send, imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "may or may not be carried out"},
-		"unclear, markread": {bus.ErrUnclear, markRead, imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "may or may not be carried out"},
+		"full, send":                         {fmt.Errorf("append: %w", bus.ErrFull), send, imv1.ErrorCode_ERROR_CODE_OVERLOADED, "has not taken it"},
+		"full after a try without an answer": {errors.Join(bus.ErrUnclear, bus.ErrFull), send, imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "may or may not"},
+		"full, mark read":                    {fmt.Errorf("append: %w", bus.ErrFull), markRead, imv1.ErrorCode_ERROR_CODE_OVERLOADED, "has not taken it"},
+		"unclear, send":                      {bus.ErrUnclear, send, imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "may or may not be carried out"},
+		"unclear, markread":                  {bus.ErrUnclear, markRead, imv1.ErrorCode_ERROR_CODE_UNAVAILABLE, "may or may not be carried out"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
