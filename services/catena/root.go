@@ -43,7 +43,7 @@ func newRoot() *cobra.Command {
 	}
 	add(serverGroup, devCommand(), serveCommand(), provisionCommand(), repairCommand(), configCommand())
 	add(clientGroup, tokenCommand(), chatCommand(), sendCommand(), listCommand(), pullCommand(), groupCommand())
-	add(operatorGroup, newCheckCommand(), newBenchCommand(), inspectCommand())
+	add(operatorGroup, newCheckCommand(), newBenchCommand(), planCommand(), inspectCommand())
 	return root
 }
 
