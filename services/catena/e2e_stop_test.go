@@ -191,7 +191,7 @@ func TestASecondSignalEndsTheProcessAtOnce(t *testing.T) {
 // TestAKillOfTheFirstStartSpoilsNothing kills a server while it makes its data folder, further and further on.
 func TestAKillOfTheFirstStartSpoilsNothing(t *testing.T) {
 	t.Parallel()
-	for _, seen := range []string{"server.lock", "nats/jetstream", "nats/jetstream/$G/streams/IM_CONV_000", "nats/jetstream/$G/streams/IM_USER_003", "store/LOCK", keyFile} {
+	for _, seen := range []string{"server.lock", "nats/jetstream", "nats/jetstream/$G/streams/IM_CONV_000", "nats/jetstream/$G/streams/IM_USER_001", "store/LOCK", keyFile} {
 		c := begin(t, t.TempDir())
 		eventually(t, seen, func() bool {
 			_, err := os.Stat(filepath.Join(c.data, seen))
