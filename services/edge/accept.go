@@ -22,7 +22,7 @@ const (
 const (
 	handshakeTimeout = 5 * time.Second
 	maxHeader        = 16 << 10 // bytes of a handshake
-	socketBuffer     = 1 << 10  // bytes per connection; the rest of a frame is read in place
+	socketBuffer     = 512      // bytes per connection; the rest of a frame is read in place
 )
 
 func newUpgrader(cfg Config) *gws.Upgrader {
