@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 
@@ -32,9 +31,8 @@ func devCommand() *cobra.Command {
 		if err := cfg.embedded(); err != nil {
 			return err
 		}
-		if os.Getenv("GOMAXPROCS") == "" {
-			runtime.GOMAXPROCS(procs(runtime.GOMAXPROCS(0), cfg))
-		}
+		tuneMemory()
+		tuneProcs(cfg)
 		return runDev(cmd.Context(), cfg, cmd.OutOrStdout(), log)
 	})
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -42,15 +40,6 @@ func devCommand() *cobra.Command {
 			strings.HasPrefix(f.Name, "nats-") && f.Name != "nats-listen"
 	})
 	return cmd
-}
-
-// procs is how many goroutines run at once on so many processors. Each stream that waits for the disk holds one up, and
-// with two of two waiting nothing runs although the processors are idle.
-func procs(processors int, cfg Config) int {
-	if cfg.Durability != "fsync" {
-		return processors
-	}
-	return processors + min(cfg.Partitions.Conv+cfg.Partitions.User, 8)
 }
 
 // configured makes cmd take the server's configuration, from its flags, the environment and a file.

@@ -23,6 +23,7 @@ func serveCommand() *cobra.Command {
 		if err := cfg.shared(); err != nil {
 			return err
 		}
+		tuneMemory()
 		return runServe(cmd.Context(), cfg, log)
 	})
 }

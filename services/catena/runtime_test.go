@@ -2,7 +2,7 @@ package main
 
 import "testing"
 
-func TestGoroutinesThatWaitForTheDiskHaveARoomOfTheirOwn(t *testing.T) {
+func TestGoroutinesThatWaitForTheDiskHaveRoomOfTheirOwn(t *testing.T) {
 	for _, c := range []struct {
 		durability string
 		conv, user int
