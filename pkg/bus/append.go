@@ -25,6 +25,7 @@ func (b *Bus) Append(ctx context.Context, p Partition, msgID string, payload []b
 	if len(payload) > MaxPayload {
 		return 0, fmt.Errorf("append to %s: %w: %d bytes, at most %d", p, ErrTooLarge, len(payload), MaxPayload)
 	}
+	asked := time.Now()
 	ctx, cancel := b.bounded(ctx, apiTimeout)
 	defer cancel()
 	msg := &nats.Msg{Subject: b.streamSubject(p), Data: payload}
@@ -33,8 +34,11 @@ func (b *Bus) Append(ctx context.Context, p Partition, msgID string, payload []b
 		jetstream.WithExpectStream(p.Stream()), // guards against a subject that another map of partitions made
 		jetstream.WithRetryAttempts(0))
 	if err != nil {
-		return 0, fmt.Errorf("append to %s: %w", p, appendError(ctx, err))
+		err = appendError(ctx, err)
+		b.written(ctx, asked, err)
+		return 0, fmt.Errorf("append to %s: %w", p, err)
 	}
+	b.written(ctx, asked, nil)
 	return ack.Sequence, nil
 }
 

@@ -51,7 +51,12 @@ func leaderless(err error) bool {
 }
 
 func (b *Bus) attempt(ctx context.Context, patience time.Duration, do func(context.Context) error) error {
+	asked := time.Now()
 	ctx, cancel := b.bounded(ctx, patience)
 	defer cancel()
-	return apiError(ctx, do(ctx))
+	err := apiError(ctx, do(ctx))
+	if unheard(err) || leaderless(err) { // an answer says little: one that is cut off may answer from what it has
+		b.unanswered(asked)
+	}
+	return err
 }

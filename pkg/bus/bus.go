@@ -61,6 +61,8 @@ type Bus struct {
 	log    *slog.Logger
 	link   *link
 	closed chan struct{} // closed once the connection is gone for good
+
+	quiet quiet
 }
 
 // Connect reaches a server, with one attempt at each that the URL names, and from then on reconnects for ever. While the
@@ -166,6 +168,7 @@ func (b *Bus) disconnected(_ *nats.Conn, err error) {
 }
 
 func (b *Bus) reconnected(nc *nats.Conn) {
+	b.quiet.broken()
 	b.link.rise()
 	b.log.Info("nats connection restored", "server", nc.ConnectedUrlRedacted())
 }

@@ -131,7 +131,8 @@ func connError(err error) error {
 	switch {
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
 		return fmt.Errorf("%w: %w", ErrClosed, err)
-	case errors.Is(err, nats.ErrReconnectBufExceeded): // the buffer is switched off
+	case errors.Is(err, nats.ErrDisconnected), // this process has left the server
+		errors.Is(err, nats.ErrReconnectBufExceeded): // the buffer is switched off
 		return errDisconnected
 	}
 	return err

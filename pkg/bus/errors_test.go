@@ -27,6 +27,7 @@ func TestAppendErrorsSayWhetherToTryAgain(t *testing.T) {
 		{"no stream or no leader", background, jetstream.ErrNoStreamResponse, ErrUnclear},
 		{"no answer", background, context.DeadlineExceeded, ErrUnclear},
 		{"connection lost", ended, context.Canceled, ErrUnclear},
+		{"server left", background, nats.ErrDisconnected, ErrUnclear},
 		{"connection away", background, nats.ErrReconnectBufExceeded, ErrUnclear},
 		{"odd answer", background, jetstream.ErrInvalidJSAck, ErrUnclear},
 		{"first copy in work", background, api(409, 10158, "duplicate message id is in process"), ErrUnclear},

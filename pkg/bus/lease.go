@@ -51,9 +51,11 @@ func (b *Bus) Leases(ctx context.Context) (*Leases, error) {
 // Acquire takes the lease key if nobody holds it: it was never held, has expired or was released. ErrHeld otherwise. An
 // error that is not ErrHeld leaves open whether the lease was taken; Get tells. The ttl is rounded up to whole seconds.
 func (l *Leases) Acquire(ctx context.Context, key string, value []byte, ttl time.Duration) (Lease, error) {
+	asked := time.Now()
 	ctx, cancel := l.b.bounded(ctx, apiTimeout)
 	defer cancel()
 	rev, err := l.kv.Create(ctx, key, value, jetstream.KeyTTL(wholeSeconds(ttl)))
+	l.b.written(ctx, asked, err)
 	if err != nil {
 		return Lease{}, fmt.Errorf("acquire lease %s: %w", key, leaseError(ctx, err, ErrHeld))
 	}
@@ -63,6 +65,7 @@ func (l *Leases) Acquire(ctx context.Context, key string, value []byte, ttl time
 // Replace writes value to the lease if it still is as held says, and lets it expire ttl from now: it renews a lease of
 // one's own, or takes over one of which one knows that it is one's own. ErrLost when it has changed or expired.
 func (l *Leases) Replace(ctx context.Context, held Lease, value []byte, ttl time.Duration) (Lease, error) {
+	asked := time.Now()
 	ctx, cancel := l.b.bounded(ctx, apiTimeout)
 	defer cancel()
 	// Not KeyValue.Update: that has no ttl, and a lease written by it would never expire.
@@ -71,6 +74,7 @@ func (l *Leases) Replace(ctx context.Context, held Lease, value []byte, ttl time
 		jetstream.WithMsgTTL(wholeSeconds(ttl)),
 		jetstream.WithExpectStream("KV_"+OwnersBucket),
 		jetstream.WithRetryAttempts(0))
+	l.b.written(ctx, asked, err)
 	if err != nil {
 		return Lease{}, fmt.Errorf("renew lease %s: %w", held.Key, leaseError(ctx, err, ErrLost))
 	}
@@ -79,10 +83,13 @@ func (l *Leases) Replace(ctx context.Context, held Lease, value []byte, ttl time
 
 // Release frees the lease if it still is as held says, ErrLost otherwise.
 func (l *Leases) Release(ctx context.Context, held Lease) error {
+	asked := time.Now()
 	ctx, cancel := l.b.bounded(ctx, apiTimeout)
 	defer cancel()
 	// The marker of a purge ends by itself; that of a deletion would stay, one for every worker name there ever was.
-	if err := l.kv.Purge(ctx, held.Key, jetstream.LastRevision(held.Revision), jetstream.PurgeTTL(markerTTL)); err != nil {
+	err := l.kv.Purge(ctx, held.Key, jetstream.LastRevision(held.Revision), jetstream.PurgeTTL(markerTTL))
+	l.b.written(ctx, asked, err)
+	if err != nil {
 		return fmt.Errorf("release lease %s: %w", held.Key, leaseError(ctx, err, ErrLost))
 	}
 	return nil
