@@ -61,6 +61,12 @@ type Owner struct {
 	now   func() time.Time // with a monotonic reading; only differences are looked at, so no clock that is set matters
 	noise *rare            // lines about partitions that start over
 
+	contact contact       // with the store
+	aside   bool          // it has left its partitions to others, because the store does not answer it
+	back    time.Time     // when it may come back at the earliest
+	joined  time.Time     // when it came back
+	pause   time.Duration // about, between the last time that it stepped aside and back
+
 	beat    held
 	seen    map[string]sighting // of every lease that was listed last
 	awaits  bool                // a partition of its share is about to be handed over by another
@@ -100,6 +106,11 @@ func notOfKeys(r rune) bool {
 
 // Run takes and runs partitions until ctx ends, then hands all of them back.
 func (o *Owner) Run(ctx context.Context) error {
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { o.watch(watching) })
+	defer watch.Wait()
+	defer stop()
 	defer o.leave()
 	away := false
 	for {
@@ -143,6 +154,9 @@ func (o *Owner) round(ctx context.Context) error {
 		if name, ok := strings.CutPrefix(l.Key, beatPrefix); ok && name != o.cfg.Worker && !o.silent(l) {
 			live = append(live, name)
 		}
+	}
+	if o.away(ctx, len(live) > 1) {
+		return nil
 	}
 	if err := o.heartbeat(ctx, leases); err != nil {
 		return err

@@ -88,6 +88,10 @@ func (w *world) disturb(names []string, running map[string]*host) {
 		w.set(func() {
 			w.leases.away = !w.leases.away
 		})
+	case 6: // cut off from the store alone
+		w.set(func() {
+			running[name].cut = time.Now().Add(w.upTo(40 * time.Second))
+		})
 	case 5:
 		w.set(func() {
 			w.streams[w.parts[w.rng.IntN(len(w.parts))]].interrupt()

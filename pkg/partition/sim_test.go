@@ -160,7 +160,7 @@ func (w *world) heal() {
 	defer w.mu.Unlock()
 	w.faults = faults{}
 	for _, h := range w.hosts {
-		h.resume = time.Time{}
+		h.resume, h.cut = time.Time{}, time.Time{}
 	}
 	w.leases.away = false
 }
@@ -175,6 +175,7 @@ type host struct {
 
 	dead    bool // killed: nothing it does has an effect any more
 	resume  time.Time
+	cut     time.Time        // until when the store does not answer it
 	ops     int              // operations begun
 	dieAt   int              // dies at this operation, 0: never
 	after   bool             // after its effect

@@ -108,6 +108,14 @@ func (s *simStore) lose() {
 // hostStore is the store as one process has it.
 type hostStore struct{ h *host }
 
+// off reports whether the store does not answer this process; what that sends may still arrive.
+func (h *host) off() bool { return time.Now().Before(h.cut) }
+
+// unheard reports whether nothing of a request arrives.
+func (h *host) unheard() bool {
+	return h.w.chance(h.w.faults.unavailable) || h.off() && h.w.chance(300)
+}
+
 func (s *hostStore) Commit(ctx context.Context, b *kv.Batch) error {
 	if err := b.Check(); err != nil {
 		return err
@@ -121,9 +129,9 @@ func (s *hostStore) Commit(ctx context.Context, b *kv.Batch) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case w.chance(w.faults.unavailable):
+		case s.h.unheard():
 			return kv.ErrUnavailable
-		case !w.chance(w.faults.unknown):
+		case !s.h.off() && !w.chance(w.faults.unknown):
 			return w.store.commit(own)
 		}
 		switch w.rng.IntN(3) {
@@ -144,7 +152,7 @@ func (s *hostStore) Commit(ctx context.Context, b *kv.Batch) error {
 
 func (s *hostStore) Sync(context.Context) error {
 	return s.h.op("sync", func() error {
-		if s.h.w.chance(s.h.w.faults.unavailable) {
+		if s.h.unheard() || s.h.off() {
 			return kv.ErrUnavailable
 		}
 		s.h.w.store.synced = len(s.h.w.store.journal)
@@ -152,10 +160,13 @@ func (s *hostStore) Sync(context.Context) error {
 	})
 }
 
-func (s *hostStore) Snapshot(context.Context) (kv.Snapshot, error) {
+func (s *hostStore) Snapshot(ctx context.Context) (kv.Snapshot, error) {
 	snap := new(simSnapshot)
 	return snap, s.h.op("snapshot", func() error {
-		if s.h.w.chance(s.h.w.faults.unavailable) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if s.h.unheard() || s.h.off() {
 			return kv.ErrUnavailable
 		}
 		snap.data = maps.Clone(s.h.w.store.data)
