@@ -58,9 +58,10 @@ func (q *quiet) unanswered(asked, now time.Time) (after time.Duration, move bool
 func (b *Bus) written(ctx context.Context, asked time.Time, err error) {
 	var refused *jetstream.APIError
 	switch {
-	case err == nil || errors.As(err, &refused):
+	case err == nil || errors.As(err, &refused) && !errors.Is(err, ErrUnclear):
 		b.quiet.broken()
-	case unheard(err) || errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+	case refused != nil, // such as "in process", which a leader without a majority answers for as long as it believes in itself
+		unheard(err), errors.Is(context.Cause(ctx), context.DeadlineExceeded):
 		b.unanswered(asked)
 	}
 }

@@ -1,9 +1,12 @@
 package bus
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // While no server helps, the moves become rare; an answer ends what was counted, and calm makes patience short again.
@@ -45,4 +48,28 @@ func TestMovesBetweenServersBecomeRare(t *testing.T) {
 			t.Errorf("moves after %v, want one after %s", moves, quietFirst)
 		}
 	})
+}
+
+// A leader that has lost its majority goes on to answer for a while, with what says nothing about the write.
+func TestOnlyWhatAMajorityAnsweredEndsTheSilence(t *testing.T) {
+	api := func(code int, number jetstream.ErrorCode, text string) error {
+		return appendError(t.Context(), &jetstream.APIError{Code: code, ErrorCode: number, Description: text})
+	}
+	for name, c := range map[string]struct {
+		err  error
+		ends bool
+	}{
+		"stored":          {nil, true},
+		"full":            {api(503, codeStoreFailed, "maximum bytes exceeded"), true},
+		"in process":      {api(409, codeDuplicateInWork, "duplicate message id is in process"), false},
+		"connection lost": {errDisconnected, false},
+		"another error":   {errors.New("odd"), false},
+	} {
+		b := &Bus{link: newLink()}
+		b.quiet.since = time.Now()
+		b.written(t.Context(), time.Now(), c.err)
+		if got := b.quiet.since.IsZero(); got != c.ends {
+			t.Errorf("%s: ended the silence: %v, want %v", name, got, c.ends)
+		}
+	}
 }
