@@ -23,10 +23,17 @@ const (
 	maxBatchWeight   = 4000 // commands and the users that they name
 )
 
+// A lane that is busy publishes at a pace. The cost of a batch hardly grows with its size, here and at whoever reads it,
+// and the time it takes otherwise is queueing: waiting a little makes everybody wait less.
+const (
+	paceFrom = 8 // commands of a batch that make a lane busy
+	pace     = 10 * time.Millisecond
+)
+
 type appendFunc func(ctx context.Context, id string, payload []byte) error
 
 // A lane takes commands to the stream of one partition, in the order in which they came. One publish is outstanding;
-// what comes meanwhile makes the next batch, so batches grow with the load and an idle lane adds no delay.
+// what comes meanwhile makes the next batch, so batches grow with the load; an idle lane adds no delay, a busy one some.
 type lane struct {
 	edge   *Edge
 	name   string // of the partition
@@ -118,8 +125,22 @@ func (l *lane) run(ctx context.Context) {
 		case <-l.wake:
 		}
 		for batch := l.take(); len(batch) > 0; batch = l.take() {
+			began := time.Now()
 			l.publish(ctx, batch)
+			if len(batch) >= paceFrom {
+				rest(ctx, pace-time.Since(began))
+			}
 		}
+	}
+}
+
+// rest waits for d, or until ctx ends.
+func rest(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 

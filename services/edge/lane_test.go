@@ -7,7 +7,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/catena-im/catena/pkg/bus"
 	imv1 "github.com/catena-im/catena/proto/im/v1"
@@ -220,5 +223,57 @@ func TestCommandsOfOnePartitionDoNotWaitForAnother(t *testing.T) {
 	p.send(sendFrame("m0", slow, "x"))
 	if f := p.ask(sendFrame("m1", quick, "x")); f.GetSent() == nil {
 		t.Errorf("got %v", f)
+	}
+}
+
+// A lane takes commands at once, one by one, as long as few come; when many come it takes them at a pace.
+func TestBusyLaneKeepsAPace(t *testing.T) {
+	for name, c := range map[string]struct {
+		every time.Duration // a command comes
+		most  int           // batches of 1,000 commands
+		wait  time.Duration // of a command, at most
+	}{
+		"few":  {3 * time.Millisecond, 1000, 2 * time.Millisecond},
+		"many": {100 * time.Microsecond, 12, pace + 2*time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, err := newMetrics(nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				batches, longest, taken := 0, time.Duration(0), 0
+				var came []time.Time
+				var l *lane
+				l = newLane(&Edge{metrics: m, cfg: Config{LaneCommands: 5000, LaneBytes: 1 << 20, AppendTimeout: time.Second}}, "lane", wrapCommands,
+					func(_ context.Context, _ string, payload []byte) error {
+						time.Sleep(time.Millisecond)
+						b := new(imv1.CommandBatch)
+						if err := proto.Unmarshal(payload, b); err != nil {
+							return err
+						}
+						batches++
+						longest = max(longest, time.Since(came[taken]))
+						taken += len(b.GetCommands())
+						return nil
+					})
+				done := make(chan struct{})
+				go func() { defer close(done); l.run(ctx) }()
+				for range 1000 {
+					time.Sleep(c.every)
+					came = append(came, time.Now())
+					if err := l.put(waiting{weight: 1}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if cancel(); taken != 1000 || batches > c.most || longest > c.wait {
+					t.Errorf("%d commands in %d batches, at most %d; one waited %v, at most %v", taken, batches, c.most, longest, c.wait)
+				}
+				<-done
+			})
+		})
 	}
 }
