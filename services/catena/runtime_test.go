@@ -9,8 +9,8 @@ func TestGoroutinesThatWaitForTheDiskHaveRoomOfTheirOwn(t *testing.T) {
 		want       int
 	}{
 		{"fsync", 1, 1, 4},
-		{"fsync", 4, 4, 10},
-		{"fsync", 64, 64, 10},
+		{"fsync", 4, 4, 4},
+		{"fsync", 64, 64, 4},
 		{"interval", 4, 4, 2},
 	} {
 		cfg := DefaultConfig()

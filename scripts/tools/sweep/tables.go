@@ -75,7 +75,7 @@ var tables = []table{
 	{"database", "500 users, each with 10 peers, 4,000 messages/s.", "messages in the store before", sending,
 		each(plain+" --rate 4000 --fill %v", 0, 100_000, 1_000_000)},
 	{"groups", "One sender, all members connected; the highest rate that keeps a p99 of 100 ms.", "members", fanning,
-		each("fanout --yardsticks 0 --members %v --within 20s", 2, 10, 50, 100, 500)},
+		each("fanout --members %v", 2, 10, 50, 100, 500)},
 }
 
 func names() (all []string) {
