@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -243,16 +244,18 @@ func TestBusyLaneKeepsAPace(t *testing.T) {
 					t.Fatal(err)
 				}
 				ctx, cancel := context.WithCancel(t.Context())
+				var mu sync.Mutex // guards what follows
 				batches, longest, taken := 0, time.Duration(0), 0
 				var came []time.Time
-				var l *lane
-				l = newLane(&Edge{metrics: m, cfg: Config{LaneCommands: 5000, LaneBytes: 1 << 20, AppendTimeout: time.Second}}, "lane", wrapCommands,
+				l := newLane(&Edge{metrics: m, cfg: Config{LaneCommands: 5000, LaneBytes: 1 << 20, AppendTimeout: time.Second}}, "lane", wrapCommands,
 					func(_ context.Context, _ string, payload []byte) error {
 						time.Sleep(time.Millisecond)
 						b := new(imv1.CommandBatch)
 						if err := proto.Unmarshal(payload, b); err != nil {
 							return err
 						}
+						mu.Lock()
+						defer mu.Unlock()
 						batches++
 						longest = max(longest, time.Since(came[taken]))
 						taken += len(b.GetCommands())
@@ -262,17 +265,19 @@ func TestBusyLaneKeepsAPace(t *testing.T) {
 				go func() { defer close(done); l.run(ctx) }()
 				for range 1000 {
 					time.Sleep(c.every)
+					mu.Lock()
 					came = append(came, time.Now())
+					mu.Unlock()
 					if err := l.put(waiting{weight: 1}); err != nil {
 						t.Fatal(err)
 					}
 				}
 				time.Sleep(time.Second)
-				synctest.Wait()
-				if cancel(); taken != 1000 || batches > c.most || longest > c.wait {
+				cancel()
+				<-done
+				if taken != 1000 || batches > c.most || longest > c.wait {
 					t.Errorf("%d commands in %d batches, at most %d; one waited %v, at most %v", taken, batches, c.most, longest, c.wait)
 				}
-				<-done
 			})
 		})
 	}
