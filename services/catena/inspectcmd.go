@@ -31,7 +31,7 @@ func inspectCommand() *cobra.Command {
 		Long: "Look into streams and stores, and decode what is in them. Nothing is changed. What it shows includes messages:\n" +
 			"it is for those who operate the server.",
 		Example: "  catena inspect stream                     # all partitions, their streams and owners\n" +
-			"  catena inspect stream conv.002 --limit 5\n" +
+			"  catena inspect stream conv.001 --limit 5\n" +
 			"  catena inspect store --conversation s:alice:bob\n" +
 			"  catena inspect decode CommandBatch 0a05656467...",
 		Args: knownCommand,
@@ -55,11 +55,11 @@ func inspectStreamCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stream [PARTITION]",
 		Short: "show a partition's stream message by message, or all partitions at a glance",
-		Long: "Show the messages of the stream of PARTITION (conv.000, user.003, …), decoded. Reading does not disturb the\n" +
+		Long: "Show the messages of the stream of PARTITION (conv.000, user.001, …), decoded. Reading does not disturb the\n" +
 			"partition's owner. Without PARTITION, show where every stream stands and who owns the partition.",
 		Example: "  catena inspect stream\n" +
 			"  catena inspect stream user.000 --from 100 --limit 10\n" +
-			"  catena inspect stream conv.002 --json | jq .payload.commands",
+			"  catena inspect stream conv.001 --json | jq .payload.commands",
 		Args: between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), l.timeout)
@@ -111,7 +111,7 @@ func (l *looking) look(ctx context.Context, out io.Writer, args []string) error 
 	return l.stream(ctx, out, b, p)
 }
 
-// parsePartition reads a partition's name, such as conv.003.
+// parsePartition reads a partition's name, such as conv.001.
 func parsePartition(text string) (bus.Partition, error) {
 	kind, digits, _ := strings.Cut(text, ".")
 	n, err := strconv.ParseUint(digits, 10, 10)
@@ -283,7 +283,7 @@ func inspectStoreCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&data, "data", orElse(os.Getenv(envData), defaultData), "data folder of the server")
 	f.StringVar(&filter.Record, "record", "", "only this kind: "+strings.Join(inspect.Records, ", "))
-	f.StringVar(&filter.Partition, "partition", "", "only this partition, such as conv.003")
+	f.StringVar(&filter.Partition, "partition", "", "only this partition, such as conv.001")
 	f.StringVar(&filter.Conversation, "conversation", "", "only this conversation")
 	f.StringVar(&filter.User, "user", "", "only this user")
 	f.IntVar(&limit, "limit", 0, "most records to show; 0: all")
