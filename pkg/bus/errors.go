@@ -13,8 +13,8 @@ import (
 var (
 	// ErrUnclear: no answer, or one that does not say whether the message was stored. Append it again under the same id.
 	ErrUnclear = errors.New("bus: outcome of the append unknown")
-	// ErrFull: the stream has reached its bytes and takes nothing until it is trimmed. Nothing was stored; try again
-	// later under the same id.
+	// ErrFull: the stream has reached its bytes and takes nothing until it is trimmed. Nothing was stored, unless the
+	// error is ErrUnclear, too; try again later under the same id.
 	ErrFull = errors.New("bus: stream is full")
 	// ErrTooLarge: the payload exceeds MaxPayload. Nothing was stored or sent.
 	ErrTooLarge = errors.New("bus: payload too large")
