@@ -1,8 +1,8 @@
 //go:build unix
 
 // Command chaos tries out what a cluster promises: it brings a development cluster up on free ports in a folder of its
-// own, lets the checker talk through it and harm its processes and links, and brings it down, however that ends. It is a chain of
-// two other commands, scripts/tools/cluster and catena check, and knows of them only how they are called.
+// own, lets the checker talk through it and harm its processes and links, and brings it down, however that ends. It is a
+// chain of two other commands, scripts/tools/cluster and catena check, and knows of them only how they are called.
 package main
 
 import (

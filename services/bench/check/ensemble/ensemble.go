@@ -1,6 +1,6 @@
 // Package ensemble does harm to a development cluster that runs on this machine, as scripts/tools/cluster brings one up:
-// it kills, freezes and stops the processes, cuts what connects them, and makes good what it did. It reads cluster.json in the cluster's folder
-// and leaves the handling of processes to that tool.
+// it kills, freezes and stops the processes, cuts what connects them, and makes good what it did. It reads cluster.json
+// in the cluster's folder and leaves the handling of processes to that tool.
 package ensemble
 
 import (
