@@ -62,8 +62,11 @@ func (o *owner) has(user string) bool {
 	return slices.Contains(o.users, user)
 }
 
-func (o *owner) asked() int {
+func (o *owner) asked() int { return len(o.heard()) }
+
+// heard is what it was asked so far.
+func (o *owner) heard() []*imv1.SessionRequest {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.requests)
+	return slices.Clone(o.requests)
 }

@@ -36,7 +36,7 @@ func TestUsersAreRegisteredAndDropped(t *testing.T) {
 	s := serve(t, w, Config{})
 	phone := s.login(t, "alice", "phone")
 	o.settled(t, s, "alice")
-	first := o.requests[0]
+	first := o.heard()[0]
 	if !first.GetReplace() || first.GetEdgeId() != s.edge.ID() {
 		t.Errorf("the first request is %v, want replace", first)
 	}
@@ -44,7 +44,7 @@ func TestUsersAreRegisteredAndDropped(t *testing.T) {
 	desk := s.login(t, "alice", "desk")
 	s.login(t, "bob", "d")
 	o.settled(t, s, "bob")
-	for _, r := range o.requests[before:] {
+	for _, r := range o.heard()[before:] {
 		if r.GetReplace() || len(r.GetAddUserIds()) != 1 {
 			t.Errorf("got %v, want bob alone to be added", r)
 		}
