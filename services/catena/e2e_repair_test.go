@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,6 +15,16 @@ import (
 	"github.com/catena-im/catena/pkg/chain"
 	"github.com/catena-im/catena/pkg/im"
 )
+
+func TestRepairMakesNoDataFolder(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "misspelt")
+	if out, err := run(t, "repair", "--data", data); err == nil || !strings.Contains(err.Error(), "no store in "+data) {
+		t.Errorf("repair of a folder that is not there: %v\n%s", err, out)
+	}
+	if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder is there now: %v", err)
+	}
+}
 
 // The streams of a data folder are gone, the store is there: the partitions stand still instead of giving sequences
 // twice, repair says so, and with the operator's word they go on without a gap in any chain.

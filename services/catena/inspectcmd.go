@@ -294,13 +294,20 @@ func inspectStoreCommand() *cobra.Command {
 // storeDir is the folder of the store in a data folder.
 func storeDir(data string) string { return filepath.Join(data, "store") }
 
-// eachRecord calls fn for the records that the filter picks, at most limit unless that is 0.
-func eachRecord(ctx context.Context, data string, limit int, filter inspect.Filter, fn func(inspect.Record) error) (err error) {
-	dir := storeDir(data)
-	if _, err := os.Stat(dir); err != nil { // or an empty store would be made
+// holdsStore refuses a data folder without a store, where opening it would make an empty one.
+func holdsStore(data string) error {
+	if _, err := os.Stat(storeDir(data)); err != nil {
 		return fmt.Errorf("no store in %s: %w", data, err)
 	}
-	store, err := pebble.New(pebble.Config{Dir: dir})
+	return nil
+}
+
+// eachRecord calls fn for the records that the filter picks, at most limit unless that is 0.
+func eachRecord(ctx context.Context, data string, limit int, filter inspect.Filter, fn func(inspect.Record) error) (err error) {
+	if err := holdsStore(data); err != nil {
+		return err
+	}
+	store, err := pebble.New(pebble.Config{Dir: storeDir(data)})
 	if errors.Is(err, pebble.ErrLocked) {
 		return fmt.Errorf("the store in %s is in use by a running server, and only one process can have it open\n"+
 			"stop the server first; or look at what it serves: catena inspect stream, catena pull", data)

@@ -44,6 +44,11 @@ type repairer struct {
 }
 
 func repair(ctx context.Context, cfg Config, accept bool, out io.Writer, log *slog.Logger) error {
+	if cfg.Store.Driver == driverPebble {
+		if err := holdsStore(cfg.Data); err != nil {
+			return err
+		}
+	}
 	cfg.Roles, cfg.Admin.Listen = []string{roleHistory}, "127.0.0.1:0" // the store, and nothing that serves
 	n, err := newNode(ctx, cfg, log)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -30,7 +29,7 @@ func (n *node) openStore(ctx context.Context) (storage, error) {
 	}
 	// Its commits need not wait for the disk: the streams are synced first, and what a power loss takes from the store
 	// is folded from them again.
-	s, err := pebble.New(pebble.Config{Dir: filepath.Join(n.cfg.Data, "store"), Log: n.log})
+	s, err := pebble.New(pebble.Config{Dir: storeDir(n.cfg.Data), Log: n.log})
 	if err != nil {
 		return nil, err
 	}
