@@ -70,7 +70,7 @@ func newCheckCommand() *cobra.Command {
 	f.BoolVar(&c.spawn, "spawn", false, "check a server of its own: catena dev as a child process on a temporary folder")
 	f.StringVar(&c.cfg.URL, "url", os.Getenv(envURL), "server to check, ws://host:port/ws (or "+envURL+"); default: the one that runs on --data")
 	f.StringVar(&c.cluster, "cluster", "", "check the development cluster that runs in this folder, over all its edges; its processes are killed, frozen, stopped and cut off with --faults kill or all")
-	f.StringSliceVar(&c.harms, "harms", []string{"*"}, "what is done to the processes of --cluster, patterns such as kill-*,isolate-sequencer; a wrong one tells all there are")
+	f.StringSliceVar(&c.harms, "harms", []string{anyHarm}, "what is done to the processes of --cluster, patterns such as kill-*,isolate-sequencer; a wrong one tells all there are")
 	f.StringVar(&c.clusterTool, "cluster-tool", "", "command line of the tool that handles the cluster's processes; default: go run ./scripts/tools/cluster, in the repository's root")
 	f.StringVar(&c.data, "data", orElse(os.Getenv(envData), defaultData), "data folder of the development server, whose key signs the tokens (or "+envData+")")
 	f.StringVar(&c.keyFile, "token-key", "", "file with the HS256 secret that signs the tokens instead, as in auth.keys of the server")
@@ -88,15 +88,29 @@ func newCheckCommand() *cobra.Command {
 	return cmd
 }
 
-func (c *checking) run(ctx context.Context) error {
-	if c.spawn && c.cfg.URL != "" {
+// anyHarm is the pattern of all harms.
+const anyHarm = "*"
+
+// contradiction is what is wrong with the flags taken together.
+func (c *checking) contradiction() error {
+	faults := check.Faults(c.faults)
+	kills := faults == check.FaultsKill || faults == check.FaultsAll
+	switch {
+	case c.spawn && c.cfg.URL != "":
 		return usageError{errors.New("--spawn starts a server of its own, and --url names another; give one of them")}
-	}
-	if c.cluster != "" && (c.spawn || c.cfg.URL != "") {
+	case c.cluster != "" && (c.spawn || c.cfg.URL != ""):
 		return usageError{errors.New("--cluster names a server that runs, and --spawn or --url another; give one of them")}
-	}
-	if check.Faults(c.faults) == check.FaultsKill && !c.spawn && c.cluster == "" {
+	case faults == check.FaultsKill && !c.spawn && c.cluster == "":
 		return usageError{errors.New("--faults kill needs a server that check may kill: give --spawn or --cluster, or another --faults")}
+	case !slices.Equal(c.harms, []string{anyHarm}) && (c.cluster == "" || !kills):
+		return usageError{errors.New("--harms picks what is done to the processes of a cluster: give --cluster and --faults kill or all, too")}
+	}
+	return nil
+}
+
+func (c *checking) run(ctx context.Context) error {
+	if err := c.contradiction(); err != nil {
+		return err
 	}
 	c.cfg.Faults = check.Faults(c.faults)
 	c.deps.Progress = c.progress

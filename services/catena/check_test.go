@@ -40,6 +40,8 @@ func TestCheckSaysWhatIsWrongWithItsFlags(t *testing.T) {
 		{"no key", []string{"--url", "ws://127.0.0.1:1/ws", "--data", t.TempDir()}, keyFile},
 		{"no key file", []string{"--url", "ws://127.0.0.1:1/ws", "--token-key", filepath.Join(data, "none")}, "none"},
 		{"a server that is not ours to kill", []string{"--url", "ws://127.0.0.1:1/ws", "--data", data, "--faults", "kill"}, "--faults kill needs a server"},
+		{"harms without a cluster", []string{"--url", "ws://127.0.0.1:1/ws", "--data", t.TempDir(), "--faults", "all", "--harms", "kill-*"}, "--harms picks"},
+		{"harms without faults", []string{"--cluster", t.TempDir(), "--harms", "kill-*"}, "--harms picks"},
 		{"too few users", []string{"--url", "ws://127.0.0.1:1/ws", "--data", data, "--users", "2"}, "Users"},
 	}
 	for _, tt := range tests {
