@@ -25,7 +25,7 @@ import (
 
 var (
 	simSeed  = flag.Uint64("sim.seed", 0, "run the simulation with this seed only")
-	simSeeds = flag.Int("sim.seeds", 80, "how many seeds to run the simulation with")
+	simSeeds = flag.Int("sim.seeds", manySeeds, "how many seeds to run the simulation with")
 )
 
 // seeds runs the simulation once for each seed, in a bubble of its own, and tells how to run a failed one again. (What

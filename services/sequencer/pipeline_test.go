@@ -20,7 +20,7 @@ import (
 
 var (
 	simSeed  = flag.Uint64("sim.seed", 0, "run the pipeline with this seed only")
-	simSeeds = flag.Int("sim.seeds", 25, "how many seeds to run the pipeline with")
+	simSeeds = flag.Int("sim.seeds", manySeeds, "how many seeds to run the pipeline with")
 )
 
 // A pipeline that is cut, crashed, rolled back and haunted at random comes to what the streams say, and to the same
