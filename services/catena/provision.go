@@ -11,6 +11,7 @@ import (
 
 	"github.com/catena-im/catena/pkg/chain"
 	"github.com/catena-im/catena/pkg/conf"
+	"github.com/catena-im/catena/pkg/kv/tikv"
 )
 
 func provisionCommand() *cobra.Command {
@@ -30,13 +31,25 @@ func provisionCommand() *cobra.Command {
 	})
 }
 
-// provision prints what it did, also when it then fails.
-func provision(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error {
+// provision prints what it did, also when it then fails. A store that is there fixes the partition counts, so it is looked
+// at first.
+func provision(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) (err error) {
+	layout := chain.Layout{ConvPartitions: cfg.Partitions.Conv, UserPartitions: cfg.Partitions.User}
+	var store *tikv.Store
+	if cfg.Store.Driver == driverTiKV {
+		if store, err = connectTiKV(ctx, cfg, log); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, store.Close()) }()
+		if err := verifyStore(ctx, store, layout); err != nil {
+			return err
+		}
+	}
 	if err := provisionStreams(ctx, cfg, out, log); err != nil {
 		return err
 	}
-	if cfg.Store.Driver == driverTiKV {
-		if err := provisionStore(ctx, cfg, out, log); err != nil {
+	if store != nil {
+		if err := provisionStore(ctx, store, layout, out); err != nil {
 			return err
 		}
 	}
@@ -63,13 +76,8 @@ func provisionStreams(ctx context.Context, cfg Config, out io.Writer, log *slog.
 	})
 }
 
-func provisionStore(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) (err error) {
-	s, err := connectTiKV(ctx, cfg, log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	borders := chain.Layout{ConvPartitions: cfg.Partitions.Conv, UserPartitions: cfg.Partitions.User}.Borders()
+func provisionStore(ctx context.Context, s *tikv.Store, l chain.Layout, out io.Writer) error {
+	borders := l.Borders()
 	if err := s.Split(ctx, borders); err != nil {
 		return fmt.Errorf("split the key space at the borders of the partitions: %w", err)
 	}

@@ -55,6 +55,9 @@ func repair(ctx context.Context, cfg Config, accept bool, out io.Writer, log *sl
 		return err
 	}
 	defer n.close()
+	if err := verifyStore(ctx, n.store, n.layout); err != nil {
+		return err // under other counts the repaired partitions would not find what they hold
+	}
 	r := &repairer{n, out}
 	ctx, release, err := r.alone(ctx)
 	if err != nil {

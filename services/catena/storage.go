@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/catena-im/catena/pkg/bus"
+	"github.com/catena-im/catena/pkg/chain"
+	"github.com/catena-im/catena/pkg/kv"
 	"github.com/catena-im/catena/pkg/kv/pebble"
 	"github.com/catena-im/catena/pkg/kv/tikv"
 	"github.com/catena-im/catena/pkg/partition"
@@ -34,6 +36,34 @@ func (n *node) openStore(ctx context.Context) (storage, error) {
 		return nil, err
 	}
 	return pebbleStorage{s}, nil
+}
+
+// verifyTimeout bounds looking at a store.
+const verifyTimeout = 5 * time.Second
+
+// verifyStore refuses partition counts other than those that the store was written under. The streams know the counts too;
+// but where they were lost and made anew, only the store does.
+func verifyStore(ctx context.Context, store kv.Store, l chain.Layout) error {
+	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
+	defer cancel()
+	snap, err := store.Snapshot(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the store: %w", err)
+	}
+	defer snap.Release()
+	err = l.Verify(ctx, snap)
+	misplaced, ok := errors.AsType[*chain.Misplaced](err)
+	switch {
+	case err == nil:
+		return nil
+	case !ok:
+		return fmt.Errorf("look at the store: %w", err)
+	case misplaced.Area == chain.Conv:
+		return fmt.Errorf("partitions.conv: configured for %d, and %w; configure the number that the store was made with", l.ConvPartitions, err)
+	case misplaced.Area == chain.User:
+		return fmt.Errorf("partitions.user: configured for %d, and %w; configure the number that the store was made with", l.UserPartitions, err)
+	}
+	return fmt.Errorf("store: %w; run the version of the program that fits", err)
 }
 
 // pebbleStorage is a store in this process.

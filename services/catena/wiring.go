@@ -78,6 +78,12 @@ func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err er
 		if n.store, err = n.openStore(ctx); err != nil {
 			return nil, err
 		}
+		if err = n.verifyStore(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err = n.provision(ctx); err != nil {
+		return nil, err
 	}
 	if n.admin, err = listen("admin.listen", cfg.Admin.Listen); err != nil {
 		return nil, err
@@ -89,7 +95,7 @@ func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err er
 }
 
 // openBus connects to the NATS servers and sees that they are provisioned for this configuration. The embedded one is
-// started and provisioned here: nobody else could.
+// started here, and need not be provisioned yet.
 func (n *node) openBus(ctx context.Context) (err error) {
 	if n.cfg.NATS.URL != "" {
 		if n.bus, err = connectBus(ctx, n.cfg, n.log); err == nil {
@@ -105,7 +111,30 @@ func (n *node) openBus(ctx context.Context) (err error) {
 	}
 	n.bus, err = bus.Connect(ctx, bus.Config{Name: n.cfg.Node, Cell: n.cfg.Cell, InProcess: n.server}, n.log)
 	if err == nil {
-		_, err = n.bus.Provision(ctx, n.cfg.busLayout())
+		err = n.bus.Verify(ctx, n.cfg.busLayout())
+	}
+	if errors.Is(err, bus.ErrNoStream) {
+		return nil
+	}
+	return explainBus(err)
+}
+
+// provision makes the streams of the embedded server: nobody else could. It comes after the store was looked at, since the
+// partition counts are fixed by it.
+func (n *node) provision(ctx context.Context) error {
+	if n.server == nil {
+		return nil
+	}
+	_, err := n.bus.Provision(ctx, n.cfg.busLayout())
+	return explainBus(err)
+}
+
+// verifyStore refuses a store that was written under another layout. One that does not answer is waited for later on.
+func (n *node) verifyStore(ctx context.Context) error {
+	err := verifyStore(ctx, n.store, n.layout)
+	if _, misplaced := errors.AsType[*chain.Misplaced](err); err != nil && !misplaced {
+		n.log.Warn("partition counts not compared with the store", "err", err)
+		return nil
 	}
 	return err
 }
