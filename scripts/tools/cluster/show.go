@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -107,20 +108,25 @@ func (c *cluster) greet(ctx context.Context) error {
 		fmt.Fprintf(c.out, "  token for %-5s  %s", user, token)
 	}
 	edges := c.kind("edge")
+	var elsewhere, flags string // where the task does not look by itself
+	if c.dir != filepath.Join(c.root, folder) {
+		elsewhere = "--dir " + c.dir + " "
+		flags = " -- --dir " + c.dir
+	}
 	fmt.Fprintf(c.out, `
 Try, each in a terminal of its own:
 
   catena chat alice --data %[1]s
   catena chat bob --data %[1]s --url %[2]s
   catena check --data %[1]s --duration 30s --faults disconnect
-  go tool task cluster:kill -- sequencer-1
-  go tool task cluster:status
+  go tool task cluster:kill -- %[5]ssequencer-1
+  go tool task cluster:status%[6]s
   NATS_URL=%[3]s nats kv ls im_owners --verbose --display-value
 
 (catena is: %[4]s)
-Bring it down with: go tool task cluster:down
+Bring it down with: go tool task cluster:down%[6]s
 
-`, c.dir, c.wsURL(edges[len(edges)-1]), c.servers(""), catena)
+`, c.dir, c.wsURL(edges[len(edges)-1]), c.servers(""), catena, elsewhere, flags)
 	return nil
 }
 
