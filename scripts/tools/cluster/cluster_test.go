@@ -256,7 +256,11 @@ func TestCutAndHeal(t *testing.T) {
 	if broken, err := c.broken(ctx); err != nil || len(broken) != 3 {
 		t.Errorf("got %v, %v", broken, err)
 	}
+	out.Reset()
 	must(t, c.heal(ctx, nil))
+	if !strings.Contains(out.String(), "tikv: no fsync takes longer") {
+		t.Errorf("the disk is healed without a word: %s", out)
+	}
 	broken, err := c.broken(ctx)
 	if _, slow := os.Stat(filepath.Join(dir, "data", "tikv", "store", "fsync-delay")); err != nil || len(broken) > 0 || slow == nil {
 		t.Errorf("not healed: %v, %v, disk %v", broken, err, slow)
@@ -317,6 +321,23 @@ func TestFoldersAreFound(t *testing.T) {
 	must(t, err)
 	if c.root != "/the/root" {
 		t.Errorf("the root is not remembered: %q", c.root)
+	}
+}
+
+func TestGreetingNamesAFolderThatIsNotTheUsualOne(t *testing.T) {
+	root := t.TempDir()
+	for dir, want := range map[string]string{
+		filepath.Join(root, folder):  "cluster:down\n",
+		filepath.Join(root, "other"): "cluster:down -- --dir " + filepath.Join(root, "other") + "\n",
+	} {
+		out := new(strings.Builder)
+		c := newCluster(options{dir: dir, root: root}, wanted{Base: defaultBase, Edges: 1}, out)
+		must(t, os.MkdirAll(filepath.Join(dir, "bin"), 0o700))
+		must(t, os.WriteFile(c.bin("catena"), []byte("#!/bin/sh\necho token\n"), 0o700))
+		must(t, c.greet(t.Context()))
+		if !strings.Contains(out.String(), want) || strings.Contains(out.String(), "%!") {
+			t.Errorf("got %s\nwant %q in it", out, want)
+		}
 	}
 }
 
