@@ -11,7 +11,7 @@ import (
 // What a worker keeps in memory of its partition. Beyond it, what was not used for longest is dropped and read again when
 // it is needed. A record takes 100 to 200 bytes.
 const (
-	maxCachedRecords = 100_000 // conversations and their members
+	maxCachedRecords = 100_000 // conversations and their members, see size
 	maxCachedIDs     = 16_384  // of the newest messages; a client names them with after, or sends them again
 )
 
@@ -98,9 +98,13 @@ func (w *convWorker) keep(st *convState) {
 		if c.head == nil {
 			continue
 		}
-		w.records += 1 + len(c.members) - c.cached
-		c.cached = 1 + len(c.members)
+		size := c.size()
+		w.records += size - c.cached
+		c.cached = size
 		w.conversations.Add(id, c)
+		if size > maxCachedRecords/2 { // it would push nearly all others out
+			w.conversations.Remove(id)
+		}
 	}
 	for w.records > maxCachedRecords && w.conversations.Len() > 0 {
 		w.conversations.RemoveOldest()
@@ -108,4 +112,14 @@ func (w *convWorker) keep(st *convState) {
 	for id, r := range st.ids {
 		w.ids.Add(id, r)
 	}
+}
+
+// size is how many records of usual length the conversation takes the room of. Two more intervals of a member who comes
+// and goes take as much as a record.
+func (c *conversation) size() int {
+	n := 1 + len(c.members)
+	for _, m := range c.members {
+		n += len(m.record.GetIntervals()) / 2
+	}
+	return n
 }
