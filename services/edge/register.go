@@ -45,7 +45,7 @@ func (p *partition) register(ctx context.Context) {
 			timer.Reset(p.edge.cfg.RenewEvery)
 			continue
 		}
-		p.pause(ctx, backoff/2+rand.N(backoff))
+		rest(ctx, backoff/2+rand.N(backoff))
 		backoff = min(2*backoff, maxBackoff)
 		p.poke()
 	}
@@ -55,15 +55,6 @@ func (p *partition) mustAnnounce() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.announce
-}
-
-func (p *partition) pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }
 
 // farewell tells the owner who left at the end, if it can be told soon.
