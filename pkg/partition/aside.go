@@ -111,22 +111,15 @@ func (o *Owner) stepAside(ctx context.Context) {
 		o.release(ctx, o.beat.lease)
 		o.beat = held{}
 	}
-	var all sync.WaitGroup
-	slots := make(chan struct{}, maxClaims)
+	var leases []bus.Lease
 	for _, t := range o.running {
 		t.end()
-		if t.lease.Key == "" {
-			continue
+		if t.lease.Key != "" {
+			leases = append(leases, t.lease)
+			t.lease = bus.Lease{}
 		}
-		lease := t.lease
-		t.lease = bus.Lease{}
-		slots <- struct{}{}
-		all.Go(func() {
-			o.release(ctx, lease)
-			<-slots
-		})
 	}
-	all.Wait()
+	severalAtOnce(leases, func(l bus.Lease) { o.release(ctx, l) })
 }
 
 // spread is between a half and one and a half of d, another for each worker, so that those who left together do not come

@@ -195,16 +195,9 @@ func (o *Owner) claims(live []string) (all []*claim) {
 // hold takes or renews the leases of claims, several at once: what is handed over stands still until all of them are
 // taken.
 func (o *Owner) hold(ctx context.Context, claims []*claim, leases map[string]bus.Lease) error {
-	var all sync.WaitGroup
-	slots := make(chan struct{}, maxClaims)
-	for _, c := range claims {
-		slots <- struct{}{}
-		all.Go(func() {
-			c.held, c.err = o.keep(ctx, c.held, c.part.String(), leases)
-			<-slots
-		})
-	}
-	all.Wait()
+	severalAtOnce(claims, func(c *claim) {
+		c.held, c.err = o.keep(ctx, c.held, c.part.String(), leases)
+	})
 	o.awaits = false
 	var failed error
 	for _, c := range claims {
@@ -213,6 +206,20 @@ func (o *Owner) hold(ctx context.Context, claims []*claim, leases map[string]bus
 		}
 	}
 	return failed
+}
+
+// severalAtOnce calls write for each of all, maxClaims of them at once, and returns when all calls have.
+func severalAtOnce[T any](all []T, write func(T)) {
+	var writes sync.WaitGroup
+	slots := make(chan struct{}, maxClaims)
+	for _, each := range all {
+		slots <- struct{}{}
+		writes.Go(func() {
+			write(each)
+			<-slots
+		})
+	}
+	writes.Wait()
 }
 
 // settle runs the partition of a claim as soon as, and as long as, its lease is held.
