@@ -10,7 +10,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -93,7 +92,7 @@ func (b bench) measure(ctx context.Context, args []string) (r report, err error)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
 	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, io.Writer(&stderr)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		return r, fmt.Errorf("catena bench %s: %w\n%s%s", strings.Join(args, " "), err, stderr.String(), stdout.String())
 	}
