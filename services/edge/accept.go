@@ -144,6 +144,7 @@ func (e *Edge) add(s *session) {
 	s.number = e.opened
 	e.sessions[s.number] = s
 	if e.stopped { // in the meantime
+		s.sendAway()
 		s.close(closeGoingAway, nil)
 	}
 }

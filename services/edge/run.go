@@ -83,16 +83,19 @@ func (e *Edge) drain(ctx context.Context, server *http.Server) {
 	})
 	defer closing.Wait()
 	defer cancel()
-	e.each(func(s *session) {
-		s.tell(&imv1.ServerFrame{Body: &imv1.ServerFrame_GoAway{GoAway: &imv1.GoAway{
-			Reason: "this server stops; connect again", ReconnectWithinMs: uint32(e.cfg.ReconnectWithin.Milliseconds())}}})
-	})
+	e.each((*session).sendAway)
 	e.awaitIdle(ctx)
 	e.each(func(s *session) {
 		s.close(closeGoingAway, nil)
 		s.link.hurry() // or one client that does not read holds up the stop
 	})
 	e.awaitSessions()
+}
+
+// sendAway tells a client that the server stops.
+func (s *session) sendAway() {
+	s.tell(&imv1.ServerFrame{Body: &imv1.ServerFrame_GoAway{GoAway: &imv1.GoAway{
+		Reason: "this server stops; connect again", ReconnectWithinMs: uint32(s.edge.cfg.ReconnectWithin.Milliseconds())}}})
 }
 
 // awaitIdle waits until nothing is asked that was not answered, or ctx ends.

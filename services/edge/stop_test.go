@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"net"
+	"sync"
 	"testing"
 
 	imv1 "github.com/catena-im/catena/proto/im/v1"
@@ -45,6 +46,51 @@ func TestStopAnswersWhatIsInHand(t *testing.T) {
 	if _, err := net.Dial("tcp", s.addr); err == nil {
 		t.Error("the edge still accepts connections")
 	}
+}
+
+// slowHandshakes calls answering before a connection's first byte is written.
+type slowHandshakes struct {
+	net.Listener
+	answering func()
+}
+
+func (l slowHandshakes) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return &slowHandshake{conn, sync.OnceFunc(l.answering)}, err
+}
+
+type slowHandshake struct {
+	net.Conn
+	answering func()
+}
+
+func (c *slowHandshake) Write(p []byte) (int, error) {
+	c.answering()
+	return c.Conn.Write(p)
+}
+
+// TestStopTellsWhoJustConnected stops an edge between the answer to a handshake and the session that it opens.
+func TestStopTellsWhoJustConnected(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s *server
+	stopped := make(chan struct{})
+	s = serveOn(t, slowHandshakes{listener, func() {
+		go func() { s.stop(); close(stopped) }()
+		eventually(t, "the edge takes no more sessions", func() bool {
+			s.edge.mu.RLock()
+			defer s.edge.mu.RUnlock()
+			return s.edge.stopped
+		})
+	}}, newWorld(t), Config{})
+	p := s.dial(t, protocolBinary)
+	if f := p.next(); f.GetGoAway().GetReconnectWithinMs() != 5000 {
+		t.Errorf("got %v, want go_away", f)
+	}
+	p.wantClosed(closeGoingAway)
+	<-stopped
 }
 
 func TestStopTellsTheOwnersWhoLeft(t *testing.T) {

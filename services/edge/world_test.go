@@ -213,14 +213,19 @@ type server struct {
 // serve runs an edge with one partition of each kind, unless the configuration says otherwise.
 func serve(t *testing.T, w *world, cfg Config) *server {
 	t.Helper()
-	fill(&cfg.ConvPartitions, 1)
-	fill(&cfg.UserPartitions, 1)
-	fill(&cfg.SweepEvery, 5*time.Millisecond)
-	cfg.Tokens = token.Config{Keys: []token.Key{signing}}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, listener, w, cfg)
+}
+
+func serveOn(t *testing.T, listener net.Listener, w *world, cfg Config) *server {
+	t.Helper()
+	fill(&cfg.ConvPartitions, 1)
+	fill(&cfg.UserPartitions, 1)
+	fill(&cfg.SweepEvery, 5*time.Millisecond)
+	cfg.Tokens = token.Config{Keys: []token.Key{signing}}
 	e, err := New(cfg, Deps{Listener: listener, Streams: w, Inbox: w, Peers: w, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
