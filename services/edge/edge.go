@@ -75,9 +75,10 @@ type Edge struct {
 	upgrader *gws.Upgrader
 	metrics  *metrics
 
-	conv       []*lane       // by conversation partition
-	user       []*lane       // by user partition
-	partitions []*partition  // by user partition
+	conv       []*lane      // by conversation partition
+	user       []*lane      // by user partition
+	partitions []*partition // by user partition
+	cadence    *cadence
 	pulls      chan struct{} // a slot per running history request
 
 	work     context.Context // of Run; ends when the edge has drained
@@ -112,6 +113,7 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 		cfg: cfg, deps: deps, log: deps.Log, tokens: tokens, metrics: m, started: time.Now(),
 		id:       cfg.Name + "-" + strings.ToLower(rand.Text()[:10]),
 		sessions: make(map[uint64]*session),
+		cadence:  newCadence(),
 		pulls:    make(chan struct{}, cfg.Pulls),
 	}
 	if e.log == nil {

@@ -17,13 +17,16 @@ import (
 // keepSpare is the largest buffer, in bytes, that the flusher uses again.
 const keepSpare = 64 << 10
 
-// startFlush makes sure that a goroutine writes what waits. The lock is held.
+// startFlush makes sure that a goroutine writes what waits, now or with the stroke. A page goes now: it fills a write, and
+// the next one waits for it. The lock is held.
 func (s *session) startFlush() {
 	if s.flushing || s.ended {
 		return
 	}
 	s.flushing = true
-	s.start(s.flush)
+	if s.out.holdsPage() || !s.edge.cadence.hold(s) {
+		s.start(s.flush)
+	}
 }
 
 // errand is what the flusher does next.

@@ -26,9 +26,22 @@ const (
 // A lane that is busy publishes at a pace. The cost of a batch hardly grows with its size, here and at whoever reads it,
 // and the time it takes otherwise is queueing: waiting a little makes everybody wait less.
 const (
-	paceFrom = 8 // commands of a batch that make a lane busy
-	pace     = 10 * time.Millisecond
+	busyBatch = 8 // commands of a batch that make a lane busy
+	busyPace  = 10 * time.Millisecond
+	fullBatch = 64 // and that make a batch as long as this worth while
+	fullPace  = 20 * time.Millisecond
 )
+
+// paceAfter is how long after the begin of a batch of so many commands the next one begins, at the earliest.
+func paceAfter(commands int) time.Duration {
+	switch {
+	case commands >= fullBatch:
+		return fullPace
+	case commands >= busyBatch:
+		return busyPace
+	}
+	return 0
+}
 
 type appendFunc func(ctx context.Context, id string, payload []byte) error
 
@@ -127,15 +140,16 @@ func (l *lane) run(ctx context.Context) {
 		for batch := l.take(); len(batch) > 0; batch = l.take() {
 			began := time.Now()
 			l.publish(ctx, batch)
-			if len(batch) >= paceFrom {
-				rest(ctx, pace-time.Since(began))
-			}
+			rest(ctx, paceAfter(len(batch))-time.Since(began))
 		}
 	}
 }
 
 // rest waits for d, or until ctx ends.
 func rest(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -227,15 +227,17 @@ func TestCommandsOfOnePartitionDoNotWaitForAnother(t *testing.T) {
 	}
 }
 
-// A lane takes commands at once, one by one, as long as few come; when many come it takes them at a pace.
+// A lane takes commands at once, one by one, as long as few come; the more come the slower is the pace at which it takes them.
 func TestBusyLaneKeepsAPace(t *testing.T) {
 	for name, c := range map[string]struct {
-		every time.Duration // a command comes
-		most  int           // batches of 1,000 commands
-		wait  time.Duration // of a command, at most
+		every  time.Duration // a command comes
+		append time.Duration // of a batch
+		most   int           // batches of 1,000 commands
+		wait   time.Duration // of a command, at most
 	}{
-		"few":  {3 * time.Millisecond, 1000, 2 * time.Millisecond},
-		"many": {100 * time.Microsecond, 12, pace + 2*time.Millisecond},
+		"few":       {3 * time.Millisecond, time.Millisecond, 1000, 2 * time.Millisecond},
+		"many":      {500 * time.Microsecond, 5 * time.Millisecond, 52, busyPace + 6*time.Millisecond},
+		"very many": {100 * time.Microsecond, time.Millisecond, 8, fullPace + 2*time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -249,7 +251,7 @@ func TestBusyLaneKeepsAPace(t *testing.T) {
 				var came []time.Time
 				l := newLane(&Edge{metrics: m, cfg: Config{LaneCommands: 5000, LaneBytes: 1 << 20, AppendTimeout: time.Second}}, "lane", wrapCommands,
 					func(_ context.Context, _ string, payload []byte) error {
-						time.Sleep(time.Millisecond)
+						time.Sleep(c.append)
 						b := new(imv1.CommandBatch)
 						if err := proto.Unmarshal(payload, b); err != nil {
 							return err
