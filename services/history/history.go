@@ -117,6 +117,7 @@ func (s *Service) refuse(ctx context.Context, err error) *imv1.Error {
 
 // pull answers req with an encoded HistoryReply, or with an error that holds a refusal when the client is to blame.
 func (s *Service) pull(ctx context.Context, req *imv1.HistoryRequest) ([]byte, error) {
+	began := time.Now()
 	snap, err := s.deps.Store.Snapshot(ctx)
 	if err != nil {
 		return nil, err
@@ -124,7 +125,7 @@ func (s *Service) pull(ctx context.Context, req *imv1.HistoryRequest) ([]byte, e
 	defer snap.Release()
 	p := s.pages.Get().(*page)
 	defer s.pages.Put(p)
-	v := &view{chain.NewReader(s.cfg.Layout, snap), im.UserID(req.GetUserId()), p, s.cfg.Scan}
+	v := &view{chain.NewReader(s.cfg.Layout, snap), im.UserID(req.GetUserId()), p, s.cfg.Scan, began.Add(s.cfg.Timeout / 2)}
 	reply := new(imv1.HistoryReply)
 	switch b := req.GetBody().(type) {
 	case *imv1.HistoryRequest_PullConversation:
@@ -153,8 +154,9 @@ func (s *Service) pull(ctx context.Context, req *imv1.HistoryRequest) ([]byte, e
 
 // view is the store as one user may see it, for one answer.
 type view struct {
-	r    *chain.Reader
-	user im.UserID
-	page *page
-	most int // entries that are looked at
+	r     *chain.Reader
+	user  im.UserID
+	page  *page
+	most  int       // entries that are looked at
+	until time.Time // when that ends, too
 }

@@ -74,9 +74,9 @@ func (v *view) rows(ctx context.Context, after im.ConversationID, most int) (row
 	return rows, err
 }
 
-// summarize puts the summaries of rows into p, as far as they fit and v.most lasts for counting what is unread.
+// summarize puts the summaries of rows into p, as far as they fit and the budget lasts for counting what is unread.
 func (v *view) summarize(ctx context.Context, p *page, rows []row) error {
-	left := v.most
+	left := budget{entries: v.most, until: v.until}
 	for part := range slices.Chunk(rows[:min(p.limit, len(rows))], joinStep) {
 		if err := v.join(ctx, part); err != nil {
 			return err
@@ -144,8 +144,8 @@ func (r *row) summary(unread uint32, capped bool) *imv1.ConversationSummary {
 }
 
 // unread counts what lies between the read position and the last entry of the user's chain. Nothing keeps a counter,
-// so nothing can drift. It stops beyond the cap, or when *left is used up, and says which: then there may be more.
-func (v *view) unread(ctx context.Context, r *row, left *int) (n uint32, capped, used bool, err error) {
+// so nothing can drift. It stops beyond the cap, or when nothing is left, and says which: then there may be more.
+func (v *view) unread(ctx context.Context, r *row, left *budget) (n uint32, capped, used bool, err error) {
 	if r.rec.GetReadIndex() >= r.rec.GetSeenIndex() {
 		return 0, false, false, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -83,13 +84,34 @@ func (v *view) lookUp(ctx context.Context, c im.ConversationID) (chain.Membershi
 	return chain.MembershipOf(parsed, v.user, p), parsed, nil
 }
 
+// budget bounds what is looked at for one answer.
+type budget struct {
+	entries int       // may be looked at still
+	looked  int       // at so many already
+	until   time.Time // then a scan ends that has looked at something
+}
+
+// timeEvery is after how many entries a scan looks at the clock.
+const timeEvery = 16
+
+// take takes an entry off the budget, if there is one left.
+func (b *budget) take() bool {
+	if b.entries == 0 || b.looked > 0 && b.looked%timeEvery == 0 && !time.Now().Before(b.until) {
+		b.entries = 0
+		return false
+	}
+	b.entries--
+	b.looked++
+	return true
+}
+
 // scan calls fn for the messages of c within s that fell into the user's membership, and says which of them the user
-// may see. They come in rising order or, with reverse, in falling order, until fn answers false or *left, which each
-// entry lowers by one, is used up. It returns the index at which that was, 0 when the range was gone through.
+// may see. They come in rising order or, with reverse, in falling order, until fn answers false or nothing is left. It
+// returns the index at which that was, 0 when the range was gone through.
 //
-// Hidden entries use *left up like others. So how far a scan comes is a matter of indexes, which the user knows, and
-// tells nothing of what is between them.
-func (v *view) scan(ctx context.Context, c im.ConversationID, m chain.Membership, s span, left *int,
+// Hidden entries use left up like others. So how far a scan comes is a matter of indexes, which the user knows, and tells
+// nothing of what is between them; or, where the store is slow, of time, which the user could take as well.
+func (v *view) scan(ctx context.Context, c im.ConversationID, m chain.Membership, s span, left *budget,
 	fn func(e chain.Stored, visible bool) bool,
 ) (next uint64, err error) {
 	spans := m.Spans(im.ConversationIndex(s.from), im.ConversationIndex(s.to))
@@ -98,11 +120,10 @@ func (v *view) scan(ctx context.Context, c im.ConversationID, m chain.Membership
 	}
 	for _, part := range spans {
 		err := v.r.ScanEntries(ctx, c, part.From, part.To, s.reverse, func(e chain.Stored) error {
-			if *left == 0 || !fn(e, m.Sees(v.user, e)) {
+			if !left.take() || !fn(e, m.Sees(v.user, e)) {
 				next = uint64(e.Index)
 				return kv.Stop
 			}
-			*left--
 			return nil
 		})
 		if err != nil || next != 0 {
@@ -123,7 +144,7 @@ func (v *view) visibleHead(ctx context.Context, c im.ConversationID, m chain.Mem
 	if err != nil {
 		return 0, err
 	}
-	head, left := min(lists[0].GetSeenIndex(), h.GetLastIndex()), maxHeadScan
+	head, left := min(lists[0].GetSeenIndex(), h.GetLastIndex()), budget{entries: maxHeadScan, until: v.until}
 	s := span{from: head + 1, to: h.GetLastIndex(), reverse: true}
 	_, err = v.scan(ctx, c, m, s, &left, func(e chain.Stored, visible bool) bool {
 		if visible {
@@ -148,7 +169,7 @@ func (v *view) conversationPage(ctx context.Context, q *imv1.PullConversation) (
 	if err != nil {
 		return nil, err
 	}
-	p, left := v.newPage(s.limit), v.most
+	p, left := v.newPage(s.limit), budget{entries: v.most, until: v.until}
 	next, err := v.scan(ctx, c, m, s, &left, func(e chain.Stored, visible bool) bool {
 		return !visible || p.add(pageMessages, e.Message)
 	})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -353,6 +354,36 @@ func TestPagesEndWithinWhatIsHidden(t *testing.T) {
 	s.read("ben", pair, 503)
 	if l := s.ask("ben", &imv1.ListConversations{}).GetConversationList().GetConversations()[0]; l.GetUnread() != 1 || l.GetUnreadCapped() || last != 3002 {
 		t.Errorf("ben, who read up to 503 of %d, is told %v", last, l)
+	}
+}
+
+// Where the store is slow, as with a long run of large messages, a pull gets as far as it can in half of its time, and the
+// next one goes on: a page that took longer than a pull may take would never come.
+func TestPagesEndInTime(t *testing.T) {
+	s := newSite(t)
+	s.enter(pair, "ann", said{text: "1"}, "ann", "ben")
+	for range 300 {
+		s.enter(pair, "ann", said{size: 1, self: true}, "ann")
+	}
+	last := s.enter(pair, "ann", said{text: "last"}, "ann", "ben")
+	s.slow, s.cfg.Timeout = 5*time.Millisecond, 2*time.Second
+	pages, got := 0, ""
+	for from := 1; from != 0; pages++ {
+		p := s.ask("ben", &imv1.PullConversation{ConversationId: string(pair), FromIndex: bound(from)}).GetConversationPage()
+		for _, m := range p.GetMessages() {
+			got += fmt.Sprint(m.GetConversationIndex(), " ")
+		}
+		next := int(p.GetNextIndex())
+		if p.GetHasMore() != (next != 0) || p.GetHasMore() && next <= from || pages > 300 {
+			t.Fatalf("page %d, from %d: got %v", pages, from, p)
+		}
+		from = next
+	}
+	if pages < 2 || got != fmt.Sprint("1 ", last, " ") {
+		t.Errorf("%d pages hold %s", pages, got)
+	}
+	if l := s.ask("ben", &imv1.ListConversations{}).GetConversationList().GetConversations(); len(l) != 1 || !l[0].GetUnreadCapped() {
+		t.Errorf("ben is told %v", l)
 	}
 }
 

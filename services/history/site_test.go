@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -31,8 +32,9 @@ type site struct {
 	lists  map[chain.ListRef]*imv1.ListRecord
 	behind bool // what is entered does not reach the user chains
 
-	scanned int // keys that pulls have looked at by scanning
-	reads   int // requests to the store
+	scanned int           // keys that pulls have looked at by scanning
+	reads   int           // requests to the store
+	slow    time.Duration // how long a scan takes for a key
 }
 
 // counting is a store that counts for a site what is read in it.
@@ -67,6 +69,7 @@ func (c countingSnapshot) Scan(ctx context.Context, r kv.Range, fn func(key, val
 	}
 	return c.Snapshot.Scan(ctx, r, func(key, value []byte) error {
 		c.site.scanned++
+		time.Sleep(c.site.slow)
 		return fn(key, value)
 	})
 }

@@ -1604,8 +1604,8 @@ type ConversationPage struct {
 	// Last index that the user may see; 0 when there is none.
 	HeadIndex uint64 `protobuf:"varint,3,opt,name=head_index,json=headIndex,proto3" json:"head_index,omitempty"`
 	// Whether there may be more in the range than fitted into the page: pull again from next_index. A page ends where it is
-	// full, or when the server has looked at 20,000 indexes for it; so where much is hidden from the user, a page may be
-	// empty and have more.
+	// full, or when the server has looked at 20,000 indexes for it, or for 2 seconds; so where much is hidden from the user,
+	// a page may be empty and have more.
 	HasMore bool `protobuf:"varint,4,opt,name=has_more,json=hasMore,proto3" json:"has_more,omitempty"`
 	// With has_more: where the next page begins. Give it as from_index, or with newest_first as to_index.
 	NextIndex     uint64 `protobuf:"varint,5,opt,name=next_index,json=nextIndex,proto3" json:"next_index,omitempty"`
@@ -1931,7 +1931,7 @@ type ConversationList struct {
 	// The conversations.
 	Conversations []*ConversationSummary `protobuf:"bytes,1,rep,name=conversations,proto3" json:"conversations,omitempty"`
 	// For the next page; empty when this was the last. A page may hold fewer conversations than the limit: it ends, too,
-	// when the server has looked at 20,000 messages to count the unread ones.
+	// when the server has looked at 20,000 messages, or for 2 seconds, to count the unread ones.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// Where the user's chain and list stood when the page was read.
 	Head          *Head `protobuf:"bytes,3,opt,name=head,proto3" json:"head,omitempty"`
@@ -2006,7 +2006,7 @@ type ConversationSummary struct {
 	// Messages behind the read position that the user may see, without own and system messages.
 	Unread uint32 `protobuf:"varint,6,opt,name=unread,proto3" json:"unread,omitempty"`
 	// True when there are more unread than the server counts (1,000), or may be, since it looks at 20,000 indexes behind
-	// the read position at most: show "999+".
+	// the read position at most, and for 2 seconds: show "999+".
 	UnreadCapped bool `protobuf:"varint,7,opt,name=unread_capped,json=unreadCapped,proto3" json:"unread_capped,omitempty"`
 	// False when the user left or was removed.
 	Member        bool `protobuf:"varint,8,opt,name=member,proto3" json:"member,omitempty"`
