@@ -46,9 +46,10 @@ func (t *traffic) flood(ctx context.Context, messages, senders int, choose func(
 	s := newStep(0, 0, time.Hour)
 	s.begin()
 	told := time.Now()
+	window := min(int64(fillWindow*senders), fillMost)
 	limited := t.bench.deps.Crash == nil // a server of its own takes any number of frames
 	for sent := 0; sent < messages; {
-		if t.pending.Load() > int64(fillWindow*senders) || limited && time.Since(s.start) < pace.Due(sent, fillRate*float64(senders)) {
+		if t.pending.Load() > window || limited && time.Since(s.start) < pace.Due(sent, fillRate*float64(senders)) {
 			if !pause(ctx, time.Millisecond) {
 				return context.Cause(ctx)
 			}
@@ -69,6 +70,10 @@ func (t *traffic) flood(ctx context.Context, messages, senders int, choose func(
 	}
 	return context.Cause(ctx)
 }
+
+// fillMost is how many messages are under way at most: as many as an edge lets wait for one partition, which may be all of
+// them when that is held up.
+const fillMost = 8000
 
 // fillRate is how many messages per second one connection sends: a server takes 500.
 const fillRate = 450
