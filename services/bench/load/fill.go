@@ -66,7 +66,7 @@ func (t *traffic) flood(ctx context.Context, messages, senders int, choose func(
 	}
 	missing := t.drain(ctx)
 	if missing > 0 || s.refused.Load() > 0 {
-		return fmt.Errorf("%d messages were refused %v, and something is missing of %d", s.refused.Load(), t.refusals(), missing)
+		return fmt.Errorf("%d messages were refused %v, and %d not answered or not delivered", s.refused.Load(), t.refusals(), missing)
 	}
 	return context.Cause(ctx)
 }
