@@ -1,45 +1,49 @@
 package edge
 
 import (
-	"runtime"
 	"sync"
 	"time"
 )
 
 const (
 	stroke     = 10 * time.Millisecond
-	busyStroke = 25 // sessions that begin to write within a stroke, for each place of goroutines, that make an edge busy
+	busyStroke = 25 // frames for clients within a stroke, for each place of goroutines, that make an edge busy
 )
 
 // A cadence says when sessions write. In a calm edge each writes as soon as there is something. A busy one lets them
 // write together, stroke by stroke: what comes for a client in between, answers and pushes, leaves with one write, and a
 // write is most of what a push costs an edge.
 type cadence struct {
-	busy int // sessions that begin to write within a stroke
+	busy int // frames within a stroke that make the edge busy
 
 	mu      sync.Mutex // guards the fields below; a session's lock may be held, and is not taken under it
 	began   time.Time  // of the stroke
-	writers int        // that began in it
+	frames  int        // in it
 	steady  bool       // the stroke before was busy
 	waiting []*session // write when the stroke ends
 }
 
-func newCadence() *cadence { return &cadence{busy: busyStroke * runtime.GOMAXPROCS(0)} }
-
-// hold reports whether s, which has something to write, writes later, with others.
-func (c *cadence) hold(s *session) bool {
+// count notes a frame for a client.
+func (c *cadence) count() {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if past := now.Sub(c.began); past >= stroke {
-		c.steady = c.writers >= c.busy && past < 2*stroke
-		c.began, c.writers = now, 0
+		c.steady = c.frames >= c.busy && past < 2*stroke
+		c.began, c.frames = now, 0
 	}
-	if c.writers++; !c.steady && c.writers < c.busy {
+	c.frames++
+}
+
+// hold reports whether s, whose frame was counted, writes later, with others.
+func (c *cadence) hold(s *session) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.steady && c.frames < c.busy {
 		return false
 	}
 	if c.waiting = append(c.waiting, s); len(c.waiting) == 1 {
-		time.AfterFunc(stroke-now.Sub(c.began), c.release)
+		time.AfterFunc(stroke-time.Since(c.began), c.release)
 	}
 	return true
 }

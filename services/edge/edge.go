@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -78,7 +79,7 @@ type Edge struct {
 	conv       []*lane      // by conversation partition
 	user       []*lane      // by user partition
 	partitions []*partition // by user partition
-	cadence    *cadence
+	cadence    cadence
 	pulls      chan struct{} // a slot per running history request
 
 	work     context.Context // of Run; ends when the edge has drained
@@ -113,7 +114,7 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 		cfg: cfg, deps: deps, log: deps.Log, tokens: tokens, metrics: m, started: time.Now(),
 		id:       cfg.Name + "-" + strings.ToLower(rand.Text()[:10]),
 		sessions: make(map[uint64]*session),
-		cadence:  newCadence(),
+		cadence:  cadence{busy: busyStroke * runtime.GOMAXPROCS(0)},
 		pulls:    make(chan struct{}, cfg.Pulls),
 	}
 	if e.log == nil {

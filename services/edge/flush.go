@@ -20,6 +20,7 @@ const keepSpare = 64 << 10
 // startFlush makes sure that a goroutine writes what waits, now or with the stroke. A page goes now: it fills a write, and
 // the next one waits for it. The lock is held.
 func (s *session) startFlush() {
+	s.edge.cadence.count()
 	if s.flushing || s.ended {
 		return
 	}
