@@ -7,7 +7,7 @@ import (
 
 const (
 	stroke     = 10 * time.Millisecond
-	busyStroke = 25 // frames for clients within a stroke, for each place of goroutines, that make an edge busy
+	busyStroke = 50 // frames for clients within a stroke, for each place of goroutines, that make an edge busy
 )
 
 // A cadence says when sessions write. In a calm edge each writes as soon as there is something. A busy one lets them
