@@ -220,6 +220,7 @@ func serve(t *testing.T, w *world, cfg Config) *server {
 	return serveOn(t, listener, w, cfg)
 }
 
+// serveOn is serve with a listener of the test's own.
 func serveOn(t *testing.T, listener net.Listener, w *world, cfg Config) *server {
 	t.Helper()
 	fill(&cfg.ConvPartitions, 1)
