@@ -15,9 +15,9 @@ import (
 	"github.com/catena-im/catena/pkg/kv/tikv"
 )
 
-// BenchmarkStore compares Pebble, which syncs nothing by itself, and with each commit, with tikvdev, which syncs each
-// commit, and with the TiKV of which TIKV_PD names the PD. A message between two is eight keys: its entry of some 300
-// bytes, its id, and heads, entries and list records of its conversation and of both users.
+// BenchmarkStore compares stores: Pebble without a sync of its own and with one for each commit, tikvdev, which syncs each
+// commit, and the TiKV of which TIKV_PD names the PD, where what was written stays. A message between two is nine keys: its
+// entry of some 300 bytes, its id and the head of its conversation, and for both users an entry, a head and a list record.
 func BenchmarkStore(b *testing.B) {
 	stores := map[string]func(b *testing.B) kv.Store{
 		"pebble":        func(b *testing.B) kv.Store { return openPebble(b, pebble.Config{}) },
@@ -40,35 +40,8 @@ func BenchmarkStore(b *testing.B) {
 					b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*messages), "µs/message")
 				})
 			}
-			b.Run("get=128", func(b *testing.B) {
-				w.read(b, func(sn kv.Snapshot, round int) error {
-					keys := make([][]byte, 128)
-					for i := range keys {
-						keys[i] = w.key("id", (round*128+i)*7919%w.messages)
-					}
-					values, err := sn.BatchGet(b.Context(), keys)
-					if err == nil && values[0] == nil {
-						b.Fatalf("%q is not there", keys[0])
-					}
-					return err
-				})
-				b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*128), "µs/key")
-			})
-			b.Run("scan=100", func(b *testing.B) {
-				w.read(b, func(sn kv.Snapshot, round int) error {
-					n := 0
-					from := round * 100 % (w.messages - 100)
-					err := sn.Scan(b.Context(), kv.Range{Start: w.key("entry", from), End: w.key("entry", from+100)}, func(_, _ []byte) error {
-						n++
-						return nil
-					})
-					if err == nil && n != 100 {
-						b.Fatalf("%d keys", n)
-					}
-					return err
-				})
-				b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*100), "µs/entry")
-			})
+			b.Run("get=128", w.get)
+			b.Run("scan=100", w.scan)
 		})
 	}
 }
@@ -118,7 +91,7 @@ func (w *writer) commit(b *testing.B, messages int) {
 	w.held = batch.Next
 }
 
-// read calls fn with a snapshot of its own, round after round.
+// read calls fn with a snapshot of its own, round after round. The store holds 2,000 messages or more.
 func (w *writer) read(b *testing.B, fn func(sn kv.Snapshot, round int) error) {
 	for w.messages < 2000 { // where the benchmarks of commits were left out
 		w.commit(b, 100)
@@ -133,4 +106,38 @@ func (w *writer) read(b *testing.B, fn func(sn kv.Snapshot, round int) error) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// get reads ids that lie far apart, at once.
+func (w *writer) get(b *testing.B) {
+	const most = 128
+	w.read(b, func(sn kv.Snapshot, round int) error {
+		keys := make([][]byte, most)
+		for i := range keys {
+			keys[i] = w.key("id", (round*most+i)*7919%w.messages)
+		}
+		values, err := sn.BatchGet(b.Context(), keys)
+		if err == nil && values[0] == nil {
+			err = fmt.Errorf("%q is not there", keys[0])
+		}
+		return err
+	})
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*most), "µs/key")
+}
+
+// scan reads entries one after the other.
+func (w *writer) scan(b *testing.B) {
+	const most = 100
+	w.read(b, func(sn kv.Snapshot, round int) error {
+		n, from := 0, round*most%(w.messages-most)
+		err := sn.Scan(b.Context(), kv.Range{Start: w.key("entry", from), End: w.key("entry", from+most)}, func(_, _ []byte) error {
+			n++
+			return nil
+		})
+		if err == nil && n != most {
+			err = fmt.Errorf("%d keys, want %d", n, most)
+		}
+		return err
+	})
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*most), "µs/entry")
 }

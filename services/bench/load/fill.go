@@ -9,6 +9,15 @@ import (
 	"github.com/catena-im/catena/services/bench/pace"
 )
 
+const (
+	fillWindow = 60 // messages of one connection under way
+	// fillMost is how many are under way in all: no more than an edge lets wait for one partition, which may be all of them
+	// when that is held up.
+	fillMost = 8000
+	// fillRate is how many messages per second one connection sends: a server takes 500.
+	fillRate = 450
+)
+
 // fill puts messages into the conversations of the readers, as fast as the server takes them.
 func (b *Bench) fill(ctx context.Context, users []string, messages int) error {
 	t := b.newTraffic(len(users))
@@ -70,10 +79,3 @@ func (t *traffic) flood(ctx context.Context, messages, senders int, choose func(
 	}
 	return context.Cause(ctx)
 }
-
-// fillMost is how many messages are under way at most: as many as an edge lets wait for one partition, which may be all of
-// them when that is held up.
-const fillMost = 8000
-
-// fillRate is how many messages per second one connection sends: a server takes 500.
-const fillRate = 450

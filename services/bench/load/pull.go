@@ -36,7 +36,6 @@ func (c *PullConfig) fill() error {
 const (
 	mostPage    = 500
 	pullPeers   = 2  // of each reader
-	fillWindow  = 60 // messages of one connection under way while chains are filled
 	listRepeats = 20 // times that the whole list is pulled
 	scanFactor  = 10 // entries that plain Pebble scans for each message: more than caches of a processor hold
 )
