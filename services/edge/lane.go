@@ -28,7 +28,7 @@ const (
 const (
 	busyBatch = 8 // commands of a batch that make a lane busy
 	busyPace  = 10 * time.Millisecond
-	fullBatch = 64 // and that make a batch as long as this worth while
+	fullBatch = 64 // commands of a batch that make it full
 	fullPace  = 20 * time.Millisecond
 )
 
