@@ -107,7 +107,8 @@ func TestSubjectsAreOneToken(t *testing.T) {
 func service(t *testing.T, b *bus.Bus, handler func(context.Context, []byte) []byte) (stop func()) {
 	t.Helper()
 	stop, err := b.Serve(bus.ServiceConfig{Name: "history", Version: "1.0.0", Endpoint: "pull",
-		Subject: bus.HistorySubject(), Handler: handler, Workers: 2})
+		Subject: bus.HistorySubject(), Workers: 2,
+		Handler: func(ctx context.Context, r []byte, reply func([]byte)) { reply(handler(ctx, r)) }})
 	must(t, err)
 	return stop
 }

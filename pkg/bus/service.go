@@ -17,9 +17,9 @@ type ServiceConfig struct {
 	Description string
 	Endpoint    string
 	Subject     Subject
-	// Handler answers a request. It is called from several goroutines; its context ends 5 s after the service was told
-	// to stop.
-	Handler func(ctx context.Context, request []byte) []byte
+	// Handler answers a request by calling reply once, which does not keep what it is given. It is called from several
+	// goroutines; its context ends 5 s after the service was told to stop.
+	Handler func(ctx context.Context, request []byte, reply func(answer []byte))
 	Workers int // requests in work at once; default 16. Further ones wait, see Subscribe for the bound.
 }
 
@@ -28,7 +28,7 @@ const defaultWorkers = 16
 // service is a running micro service.
 type service struct {
 	b       *Bus
-	handler func(context.Context, []byte) []byte
+	handler func(context.Context, []byte, func([]byte))
 	ctx     context.Context
 	slots   chan struct{} // one for each request in work
 	work    sync.WaitGroup
@@ -99,10 +99,11 @@ func (s *service) take(req micro.Request) {
 
 func (s *service) answer(reply string, data []byte) {
 	start := time.Now()
-	answer := s.handler(s.ctx, data)
-	if err := s.b.publish(reply, answer); err != nil {
-		s.b.log.Debug("answer request", "err", err)
-	}
+	s.handler(s.ctx, data, func(answer []byte) {
+		if err := s.b.publish(reply, answer); err != nil {
+			s.b.log.Debug("answer request", "err", err)
+		}
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.handled++

@@ -49,11 +49,21 @@ func (o *outbox) addAnswer(frame []byte) bool {
 	return true
 }
 
-// addPage adds the encoded answer to a pull. It is called only when the outbox holds none.
-func (o *outbox) addPage(frame []byte) {
-	before := len(o.waiting)
-	o.add(frame)
-	o.pageWaiting = len(o.waiting) - before
+// addPage adds the encoded answer to a pull, as entry makes it. It is called only when the outbox holds none, and takes
+// the page over: large as it is, it is not copied where nothing else waits.
+func (o *outbox) addPage(entry []byte) {
+	if len(o.waiting) == 0 {
+		o.waiting = entry
+	} else {
+		o.waiting = append(o.waiting, entry...)
+	}
+	o.pageWaiting = len(entry)
+}
+
+// entry makes the head of a frame of so many bytes as it stands in an outbox, with room for the frame behind it.
+func entry(size int) []byte {
+	b := make([]byte, 0, protowire.SizeTag(1)+protowire.SizeBytes(size))
+	return protowire.AppendVarint(protowire.AppendTag(b, 1, protowire.BytesType), uint64(size))
 }
 
 func (o *outbox) holdsPage() bool { return o.pageWaiting > 0 || o.pageFlight > 0 }

@@ -57,16 +57,16 @@ func (s *session) servePulls() {
 		p := s.pulls[0]
 		s.pulls = s.pulls[1:]
 		s.mu.Unlock()
-		frame, err := s.page(p)
+		page, err := s.page(p)
 		if err != nil {
 			s.refuse(p.id, err)
 			continue
 		}
-		s.answerPage(p.id, frame)
+		s.answerPage(p.id, page)
 	}
 }
 
-// page asks the history service and returns the frame that answers the pull.
+// page asks the history service and returns the answer to the pull, as an entry of the outbox.
 func (s *session) page(p pull) ([]byte, error) {
 	deadline := p.since.Add(s.edge.cfg.PullTimeout)
 	if time.Now().After(deadline) {
@@ -83,13 +83,13 @@ func (s *session) page(p pull) ([]byte, error) {
 }
 
 // answerPage queues the answer to a pull when the one before it has left the outbox.
-func (s *session) answerPage(id uint64, frame []byte) {
-	for !s.tryAnswerPage(id, frame) {
+func (s *session) answerPage(id uint64, page []byte) {
+	for !s.tryAnswerPage(id, page) {
 		<-s.pageFree
 	}
 }
 
-func (s *session) tryAnswerPage(id uint64, frame []byte) bool {
+func (s *session) tryAnswerPage(id uint64, page []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -98,7 +98,7 @@ func (s *session) tryAnswerPage(id uint64, frame []byte) bool {
 	case s.out.holdsPage():
 		return false
 	case s.finish(id): // else it was told that it waited too long
-		s.out.addPage(frame)
+		s.out.addPage(page)
 		s.startFlush()
 	}
 	return true
@@ -136,13 +136,14 @@ func (e *Edge) history(ctx context.Context, request *imv1.HistoryRequest) ([]byt
 	return reply, nil
 }
 
-// encodeReply makes the answer to a pull out of an encoded HistoryReply. A binary session gets the page as it came,
-// under its number in ServerFrame.
+// encodeReply makes the answer to a pull, as an entry of the outbox, out of an encoded HistoryReply. A binary session gets
+// the page as it came, under its number in ServerFrame.
 func (s *session) encodeReply(id uint64, data []byte) ([]byte, error) {
 	num, typ, n := protowire.ConsumeTag(data)
 	if page, alone := protowire.ConsumeBytes(data[max(n, 0):]); n > 0 && !s.json && typ == protowire.BytesType &&
 		n+alone == len(data) && pageNumber(num) > 0 {
-		frame := protowire.AppendVarint(protowire.AppendTag(make([]byte, 0, len(data)+16), 1, protowire.VarintType), id)
+		size := protowire.SizeTag(1) + protowire.SizeVarint(id) + protowire.SizeTag(pageNumber(num)) + protowire.SizeBytes(len(page))
+		frame := protowire.AppendVarint(protowire.AppendTag(entry(size), 1, protowire.VarintType), id)
 		return protowire.AppendBytes(protowire.AppendTag(frame, pageNumber(num), protowire.BytesType), page), nil
 	}
 	reply := new(imv1.HistoryReply)
@@ -164,7 +165,8 @@ func (s *session) encodeReply(id uint64, data []byte) ([]byte, error) {
 	default:
 		return nil, errors.New("history reply: holds no answer to a pull")
 	}
-	return s.encode(f), nil
+	frame := s.encode(f)
+	return append(entry(len(frame)), frame...), nil
 }
 
 // pageNumber is the field of ServerFrame that holds what the field num of HistoryReply holds; 0: none does.

@@ -13,8 +13,9 @@ func (s *site) bench(b *testing.B, req *imv1.HistoryRequest) {
 		s.commit()
 	}
 	b.ReportAllocs()
+	p := new(page)
 	for b.Loop() {
-		if reply, err := s.pull(b.Context(), req); err != nil || len(reply) < 1000 {
+		if reply, err := s.pull(b.Context(), req, p); err != nil || len(reply) < 1000 {
 			b.Fatal(len(reply), err)
 		}
 	}

@@ -1,7 +1,6 @@
 package history
 
 import (
-	"bytes"
 	"encoding/binary"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -72,7 +71,8 @@ func appendField(b []byte, num protowire.Number, content []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, num, protowire.BytesType), content)
 }
 
-// reply is the page as an encoded HistoryReply, under num; rest is what the answer says besides its entries.
+// reply is the page as an encoded HistoryReply, under num; rest is what the answer says besides its entries. It lies in
+// the page.
 func (p *page) reply(num protowire.Number, rest proto.Message) (_ []byte, err error) {
 	if p.data, err = (proto.MarshalOptions{}).MarshalAppend(p.data, rest); err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func (p *page) reply(num protowire.Number, rest proto.Message) (_ []byte, err er
 	head := protowire.AppendVarint(protowire.AppendTag(room[:0], num, protowire.BytesType), uint64(len(p.data)-headRoom))
 	reply := p.data[headRoom-len(head):]
 	copy(reply, head)
-	return bytes.Clone(reply), nil
+	return reply, nil
 }
 
 // errorReply is an encoded HistoryReply that refuses the pull.

@@ -80,23 +80,25 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// handle answers one encoded HistoryRequest with an encoded HistoryReply.
-func (s *Service) handle(ctx context.Context, data []byte) []byte {
+// handle answers one encoded HistoryRequest with an encoded HistoryReply, which lies in a page that is used again.
+func (s *Service) handle(ctx context.Context, data []byte, reply func([]byte)) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
+	p := s.pages.Get().(*page)
+	defer s.pages.Put(p)
 	req := new(imv1.HistoryRequest)
-	var reply []byte
+	var answer []byte
 	err := proto.Unmarshal(data, req)
 	if err == nil {
-		reply, err = s.pull(ctx, req)
+		answer, err = s.pull(ctx, req, p)
 	}
 	if err != nil {
-		reply, err = errorReply(s.refuse(ctx, err))
+		answer, err = errorReply(s.refuse(ctx, err))
 	}
 	if err != nil {
 		s.deps.Log.Error("reply not encoded", "err", err)
 	}
-	return reply
+	reply(answer)
 }
 
 // refuse is err as the client gets it; what is a fault of the server's is logged.
@@ -115,16 +117,15 @@ func (s *Service) refuse(ctx context.Context, err error) *imv1.Error {
 	return wire
 }
 
-// pull answers req with an encoded HistoryReply, or with an error that holds a refusal when the client is to blame.
-func (s *Service) pull(ctx context.Context, req *imv1.HistoryRequest) ([]byte, error) {
+// pull answers req with an encoded HistoryReply, perhaps in p, or with an error that holds a refusal when the client is to
+// blame.
+func (s *Service) pull(ctx context.Context, req *imv1.HistoryRequest, p *page) ([]byte, error) {
 	began := time.Now()
 	snap, err := s.deps.Store.Snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer snap.Release()
-	p := s.pages.Get().(*page)
-	defer s.pages.Put(p)
 	v := &view{chain.NewReader(s.cfg.Layout, snap), im.UserID(req.GetUserId()), p, s.cfg.Scan, began.Add(s.cfg.Timeout / 2)}
 	reply := new(imv1.HistoryReply)
 	switch b := req.GetBody().(type) {

@@ -219,7 +219,7 @@ func TestMalformedAndUnknownRequests(t *testing.T) {
 	}
 	for _, data := range [][]byte{{0xff}, []byte("\x0a\x02\xff\xfe")} {
 		r := new(imv1.HistoryReply)
-		if err := proto.Unmarshal(s.handle(context.Background(), data), r); err != nil || r.GetError() == nil {
+		if err := proto.Unmarshal(s.answer(data), r); err != nil || r.GetError() == nil {
 			t.Errorf("%x: %v, %v", data, r, err)
 		}
 	}

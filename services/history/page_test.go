@@ -397,8 +397,9 @@ func TestPagesAllocateNothingPerEntry(t *testing.T) {
 	req := &imv1.HistoryRequest{UserId: "ben", Body: &imv1.HistoryRequest_PullConversation{
 		PullConversation: &imv1.PullConversation{ConversationId: string(pair), Limit: im.MaxPage},
 	}}
+	p := new(page)
 	n := testing.AllocsPerRun(10, func() {
-		if _, err := s.pull(t.Context(), req); err != nil {
+		if _, err := s.pull(t.Context(), req, p); err != nil {
 			t.Fatal(err)
 		}
 	})

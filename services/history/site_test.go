@@ -236,13 +236,19 @@ func (s *site) ask(user im.UserID, body any) *imv1.HistoryReply {
 		s.t.Fatal(err)
 	}
 	reply := new(imv1.HistoryReply)
-	if err := proto.Unmarshal(s.handle(context.Background(), data), reply); err != nil {
+	if err := proto.Unmarshal(s.answer(data), reply); err != nil {
 		s.t.Fatal(err)
 	}
 	return reply
 }
 
 // refused is the code with which a pull is refused. Its text must say something.
+// answer is what is answered to an encoded request.
+func (s *site) answer(request []byte) (answer []byte) {
+	s.handle(context.Background(), request, func(a []byte) { answer = bytes.Clone(a) })
+	return answer
+}
+
 func refused(t *testing.T, r *imv1.HistoryReply, words ...string) imv1.ErrorCode {
 	t.Helper()
 	e := r.GetError()
