@@ -56,9 +56,7 @@ func (c *cadence) release() {
 	c.mu.Unlock()
 	for _, s := range all {
 		s.mu.Lock()
-		if !s.ended {
-			s.start(s.flush)
-		}
+		s.endStroke()
 		s.mu.Unlock()
 	}
 }

@@ -1,9 +1,13 @@
 package edge
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
 func TestCadence(t *testing.T) {
@@ -41,11 +45,7 @@ func TestABusyEdgeWritesTogether(t *testing.T) {
 	w.history = pages
 	s := serve(t, w, Config{})
 	alice, bob, carol := s.login(t, "alice", "d"), s.login(t, "bob", "d"), s.login(t, "carol", "d")
-	s.awaitCalm(t)
-	c := &s.edge.cadence
-	c.mu.Lock()
-	c.busy, c.began = 0, time.Now().Add(time.Hour) // so that the stroke does not end by itself
-	c.mu.Unlock()
+	c := s.endlessStroke(t)
 	if f := carol.ask(pullUser()); f.GetUserPage() == nil {
 		t.Errorf("got %v, want a page", f)
 	}
@@ -78,6 +78,67 @@ func TestABusyEdgeWritesTogether(t *testing.T) {
 	}
 }
 
+// What is urgent does not wait for the end of a stroke.
+func TestWhatIsUrgentEndsTheWaiting(t *testing.T) {
+	w := newWorld(t)
+	w.history = pages
+	s := serve(t, w, Config{})
+	p, q, r := s.login(t, "alice", "d"), s.login(t, "bob", "d"), s.login(t, "carol", "d")
+	s.endlessStroke(t)
+	s.push(1, 1, "x", "alice", "bob", "carol")
+
+	id := p.send(pullUser()) // a page
+	if f := p.next(); f.GetPush() == nil {
+		t.Errorf("got %v, want the push", f)
+	}
+	if f := p.await(id); f.GetUserPage() == nil {
+		t.Errorf("got %v, want a page", f)
+	}
+	for i := uint64(2); i < 14; i += 3 { // as much as one WebSocket message takes, and 360 KiB in all
+		for n := range uint64(3) {
+			s.push(i+n, i+n, strings.Repeat("x", 30<<10), "bob")
+		}
+		for range 3 { // the first of all lies before them
+			if f := q.next(); f.GetPush() == nil {
+				t.Fatalf("got %v, want a push", f)
+			}
+		}
+	}
+	s.edge.session(3).close(closeStale, nil) // the end of the connection
+	if r.wantClosed(closeStale); len(r.got) != 1 {
+		t.Errorf("carol got %v, want one push", r.got)
+	}
+}
+
+// What waits for the end of a stroke goes before the close frame of gws, here for a message that is too large.
+func TestWhatWaitsGoesBeforeTheClose(t *testing.T) {
+	for _, protocol := range []string{protocolBinary, protocolJSON} {
+		s := serve(t, newWorld(t), Config{})
+		p := s.dial(t, protocol)
+		p.connect("alice", "d")
+		s.endlessStroke(t)
+		for i := range uint64(3) {
+			s.push(i+1, i+1, "x", "alice")
+		}
+		p.raw(p.json, bytes.Repeat([]byte("x"), 300<<10))
+		p.wantClosed(closeTooLarge, imv1.ErrorCode_ERROR_CODE_FRAME_TOO_LARGE)
+		if len(p.got) != 4 || p.got[2].GetPush().GetEntry().GetUserIndex() != 3 {
+			t.Errorf("%s: got %v, want three pushes before the error", protocol, p.got)
+		}
+	}
+}
+
+// endlessStroke makes the edge busy, in a stroke that does not end by itself.
+func (s *server) endlessStroke(t *testing.T) *cadence {
+	t.Helper()
+	s.awaitCalm(t)
+	c := &s.edge.cadence
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy, c.began = 0, time.Now().Add(time.Hour)
+	return c
+}
+
 // awaitCalm waits until no session writes.
 func (s *server) awaitCalm(t *testing.T) {
 	t.Helper()
@@ -86,7 +147,7 @@ func (s *server) awaitCalm(t *testing.T) {
 		s.edge.each(func(s *session) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			calm = calm && !s.flushing
+			calm = calm && !s.flushing && !s.held
 		})
 		return calm
 	})

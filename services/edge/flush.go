@@ -7,7 +7,6 @@ import (
 
 	"github.com/lxzan/gws"
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/catena-im/catena/pkg/refusal"
@@ -17,17 +16,31 @@ import (
 // keepSpare is the largest buffer, in bytes, that the flusher uses again.
 const keepSpare = 64 << 10
 
-// startFlush makes sure that a goroutine writes what waits, now or with the stroke. A page goes now: it fills a write, and
-// the next one waits for it. The lock is held.
+// startFlush makes sure that a goroutine writes what waits, now or with the stroke. The lock is held.
 func (s *session) startFlush() {
 	s.edge.cadence.count()
-	if s.flushing || s.ended {
-		return
-	}
-	s.flushing = true
-	if s.out.holdsPage() || !s.edge.cadence.hold(s) {
+	switch {
+	case s.ended, s.flushing, s.held && !s.urgent():
+	case !s.held && !s.urgent() && s.edge.cadence.hold(s):
+		s.held = true
+	default:
+		s.held, s.flushing = false, true
 		s.start(s.flush)
 	}
+}
+
+// endStroke lets a session write that was held, unless it has done so meanwhile. The lock is held.
+func (s *session) endStroke() {
+	if s.held && !s.ended {
+		s.held, s.flushing = false, true
+		s.start(s.flush)
+	}
+}
+
+// urgent reports whether what waits is worth a write of its own: a page, for which the next one waits; as much as one
+// WebSocket message takes; or the end of the connection. The lock is held.
+func (s *session) urgent() bool {
+	return s.out.holdsPage() || len(s.out.waiting) >= maxJoined || s.parting != nil
 }
 
 // errand is what the flusher does next.
@@ -148,23 +161,37 @@ func (s *session) errorFrame(id uint64, err error) *imv1.ServerFrame {
 	return &imv1.ServerFrame{Id: id, Body: &imv1.ServerFrame_Error{Error: refusal.Of(err)}}
 }
 
-// lastWords is the WebSocket message that goes before a close frame with code: the error of a connection error. It is
-// called under the lock of gws, for close frames of gws's own too.
-func (s *session) lastWords(code uint16) []byte {
+// lastWords are the WebSocket messages that go before a close frame with code: what waits for the stroke to end, and the
+// error of a connection error. It is called under the lock of gws, for close frames of gws's own too.
+func (s *session) lastWords(code uint16) (words []byte) {
 	s.mu.Lock()
 	part := s.parting
+	if s.held {
+		words = s.webSocketFrames(s.out.take(nil))
+	}
 	s.mu.Unlock()
 	if part == nil {
 		part = s.readError(code)
 	}
-	if part == nil || part.error == nil {
-		return nil
+	if part != nil && part.error != nil {
+		content := s.encode(s.errorFrame(0, part.error))
+		words = append(words, s.webSocketFrames(append(entry(len(content)), content...))...)
 	}
-	content := s.encode(s.errorFrame(0, part.error))
-	if !s.json {
-		content = protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), content)
+	return words
+}
+
+// webSocketFrames are the frames for chunk, which is taken from an outbox and smaller than 64 KiB.
+func (s *session) webSocketFrames(chunk []byte) (frames []byte) {
+	cut := nextJoined
+	if s.json {
+		cut = nextSingle
 	}
-	return webSocketFrame(s.json, content)
+	for len(chunk) > 0 {
+		var message []byte
+		message, chunk = cut(chunk)
+		frames = append(frames, webSocketFrame(s.json, message)...)
+	}
+	return frames
 }
 
 // readError explains a close frame that gws sends because of what it read.

@@ -61,7 +61,8 @@ type session struct {
 	pulling   bool          // a goroutine works on pulls
 	pageFree  chan struct{} // tells that goroutine that the page was written, or that the session ended
 	out       outbox
-	flushing  bool     // a goroutine writes, or will when the stroke ends
+	held      bool     // what waits is written when the stroke ends
+	flushing  bool     // a goroutine writes
 	parting   *parting // the connection is being closed
 	ended     bool     // the read loop has ended: nothing more is started
 }
