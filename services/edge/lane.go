@@ -137,10 +137,12 @@ func (l *lane) run(ctx context.Context) {
 			return
 		case <-l.wake:
 		}
-		for batch := l.take(); len(batch) > 0; batch = l.take() {
+		for batch, more := l.take(); len(batch) > 0; batch, more = l.take() {
 			began := time.Now()
 			l.publish(ctx, batch)
-			rest(ctx, paceAfter(len(batch))-time.Since(began))
+			if !more { // else the next batch is as large as one may be
+				rest(ctx, paceAfter(len(batch))-time.Since(began))
+			}
 		}
 	}
 }
@@ -232,8 +234,9 @@ func (l *lane) fail(batch []waiting, why *refusal.Refusal) {
 	}
 }
 
-// take removes the next batch from the queue and marks the lane busy, or idle when there is none.
-func (l *lane) take() []waiting {
+// take removes the next batch from the queue and marks the lane busy, or idle when there is none. It reports whether more
+// waits than a batch may hold.
+func (l *lane) take() (batch []waiting, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n, bytes, weight := 0, 0, 0
@@ -244,13 +247,13 @@ func (l *lane) take() []waiting {
 		}
 		n, bytes, weight = n+1, bytes+len(w.data), weight+w.weight
 	}
-	batch := l.queue[:n:n]
+	batch = l.queue[:n:n]
 	l.queue, l.bytes = l.queue[n:], l.bytes-bytes
 	if len(l.queue) == 0 {
 		l.queue = nil
 	}
 	l.busy = n > 0
-	return batch
+	return batch, len(l.queue) > 0
 }
 
 func (l *lane) takeAll() []waiting {

@@ -190,7 +190,7 @@ func TestBatchesAreCut(t *testing.T) {
 			}
 		}
 		var got []int
-		for batch := l.take(); len(batch) > 0; batch = l.take() {
+		for batch, _ := l.take(); len(batch) > 0; batch, _ = l.take() {
 			got = append(got, len(batch))
 		}
 		if fmt.Sprint(got) != fmt.Sprint(tc.want) || l.bytes != 0 || !l.idle() {
@@ -283,4 +283,36 @@ func TestBusyLaneKeepsAPace(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A lane whose batches are as large as they may be does not rest: after a stall it would never work off what waits.
+func TestLaneRecoversFromAStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := newMetrics(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		batches := 0
+		l := newLane(&Edge{metrics: m, cfg: Config{LaneCommands: 8192, LaneBytes: 8 << 20, AppendTimeout: time.Second}}, "lane", wrapCommands,
+			func(context.Context, string, []byte) error {
+				if batches++; batches == 40 {
+					time.Sleep(50 * time.Millisecond)
+				}
+				time.Sleep(3 * time.Millisecond)
+				return nil
+			})
+		done := make(chan struct{})
+		go func() { defer close(done); l.run(ctx) }()
+		data := make([]byte, 8000) // 65 fill a batch
+		for i := range 15_000 {
+			if err := l.put(waiting{session: &session{}, weight: 1, data: data}); err != nil {
+				t.Fatalf("command %d: %v", i, err)
+			}
+			time.Sleep(200 * time.Microsecond)
+		}
+		time.Sleep(time.Second)
+		cancel()
+		<-done
+	})
 }
