@@ -120,13 +120,12 @@ func (s *Service) refuse(ctx context.Context, err error) *imv1.Error {
 // pull answers req with an encoded HistoryReply, perhaps in p, or with an error that holds a refusal when the client is to
 // blame.
 func (s *Service) pull(ctx context.Context, req *imv1.HistoryRequest, p *page) ([]byte, error) {
-	began := time.Now()
 	snap, err := s.deps.Store.Snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer snap.Release()
-	v := &view{chain.NewReader(s.cfg.Layout, snap), im.UserID(req.GetUserId()), p, s.cfg.Scan, began.Add(s.cfg.Timeout / 2)}
+	v := &view{chain.NewReader(s.cfg.Layout, snap), im.UserID(req.GetUserId()), p, s.cfg.Scan, s.cfg.Timeout / 2}
 	reply := new(imv1.HistoryReply)
 	switch b := req.GetBody().(type) {
 	case *imv1.HistoryRequest_PullConversation:
@@ -155,9 +154,9 @@ func (s *Service) pull(ctx context.Context, req *imv1.HistoryRequest, p *page) (
 
 // view is the store as one user may see it, for one answer.
 type view struct {
-	r     *chain.Reader
-	user  im.UserID
-	page  *page
-	most  int       // entries that are looked at
-	until time.Time // when that ends, too
+	r    *chain.Reader
+	user im.UserID
+	page *page
+	most int           // entries that are looked at
+	time time.Duration // how long that goes on
 }

@@ -76,7 +76,7 @@ func (v *view) rows(ctx context.Context, after im.ConversationID, most int) (row
 
 // summarize puts the summaries of rows into p, as far as they fit and the budget lasts for counting what is unread.
 func (v *view) summarize(ctx context.Context, p *page, rows []row) error {
-	left := budget{entries: v.most, until: v.until}
+	left := v.budget()
 	for part := range slices.Chunk(rows[:min(p.limit, len(rows))], joinStep) {
 		if err := v.join(ctx, part); err != nil {
 			return err

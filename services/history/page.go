@@ -88,15 +88,18 @@ func (v *view) lookUp(ctx context.Context, c im.ConversationID) (chain.Membershi
 type budget struct {
 	entries int       // may be looked at still
 	looked  int       // at so many already
-	until   time.Time // then a scan ends that has looked at something
+	until   time.Time // then a scan ends that has looked at something; zero: only with the context
 }
+
+// budget is what may be looked at from now on.
+func (v *view) budget() budget { return budget{entries: v.most, until: time.Now().Add(v.time)} }
 
 // timeEvery is after how many entries a scan looks at the clock.
 const timeEvery = 16
 
 // take takes an entry off the budget, if there is one left.
 func (b *budget) take() bool {
-	if b.entries == 0 || b.looked > 0 && b.looked%timeEvery == 0 && !time.Now().Before(b.until) {
+	if b.entries == 0 || b.looked > 0 && b.looked%timeEvery == 0 && !b.until.IsZero() && !time.Now().Before(b.until) {
 		b.entries = 0
 		return false
 	}
@@ -144,7 +147,8 @@ func (v *view) visibleHead(ctx context.Context, c im.ConversationID, m chain.Mem
 	if err != nil {
 		return 0, err
 	}
-	head, left := min(lists[0].GetSeenIndex(), h.GetLastIndex()), budget{entries: maxHeadScan, until: v.until}
+	// Time does not end this scan: pages go by the head, and one that comes out short would hide what lies behind it.
+	head, left := min(lists[0].GetSeenIndex(), h.GetLastIndex()), budget{entries: maxHeadScan}
 	s := span{from: head + 1, to: h.GetLastIndex(), reverse: true}
 	_, err = v.scan(ctx, c, m, s, &left, func(e chain.Stored, visible bool) bool {
 		if visible {
@@ -169,7 +173,7 @@ func (v *view) conversationPage(ctx context.Context, q *imv1.PullConversation) (
 	if err != nil {
 		return nil, err
 	}
-	p, left := v.newPage(s.limit), budget{entries: v.most, until: v.until}
+	p, left := v.newPage(s.limit), v.budget()
 	next, err := v.scan(ctx, c, m, s, &left, func(e chain.Stored, visible bool) bool {
 		return !visible || p.add(pageMessages, e.Message)
 	})

@@ -387,6 +387,39 @@ func TestPagesEndInTime(t *testing.T) {
 	}
 }
 
+// The head does not follow from the time that a pull has: what lies behind a shorter one would be lost to whoever pages.
+func TestHeadIsFoundOrThePullFails(t *testing.T) {
+	s := newSite(t)
+	for i := range 100 {
+		s.behind = i >= 30
+		s.enter(pair, "ann", said{text: "m"}, "ann", "ben")
+	}
+	for range 40 {
+		s.enter(pair, "ann", said{size: 1, self: true}, "ann")
+	}
+	s.slow, s.cfg.Timeout = 5*time.Millisecond, 300*time.Millisecond
+	r := s.ask("ben", &imv1.PullConversation{ConversationId: string(pair), Limit: 1, NewestFirst: true})
+	if head := r.GetConversationPage().GetHeadIndex(); head != 100 && r.GetError().GetCode() != imv1.ErrorCode_ERROR_CODE_UNAVAILABLE {
+		t.Errorf("got head %d and error %v", head, r.GetError())
+	}
+}
+
+// However much is hidden behind the head, a page has its own time.
+func TestWhatIsHiddenBehindTheHeadShortensNoPage(t *testing.T) {
+	s := newSite(t)
+	for range 20 {
+		s.enter(pair, "ann", said{text: "m"}, "ann", "ben")
+	}
+	for range 300 {
+		s.enter(pair, "ann", said{size: 1, self: true}, "ann")
+	}
+	s.slow, s.cfg.Timeout = 5*time.Millisecond, 2500*time.Millisecond
+	r := s.ask("ben", &imv1.PullConversation{ConversationId: string(pair)})
+	if n := len(r.GetConversationPage().GetMessages()); n != 20 {
+		t.Errorf("%d of 20 messages, error %v", n, r.GetError())
+	}
+}
+
 // The bytes of a message pass through a pull untouched, and nothing is made for each of them.
 func TestPagesAllocateNothingPerEntry(t *testing.T) {
 	s := newSite(t)
