@@ -182,14 +182,14 @@ func (c collector) conversation(ctx context.Context, s *wire.Session, id string,
 			return err
 		case refused != 0:
 			view.Refusal = refused
-		case page == nil || page.GetHasMore() && len(page.GetMessages()) == 0:
+		case page == nil || page.GetHasMore() && page.GetNextIndex() <= pull.GetFromIndex():
 			return errNoPage
 		}
 		for _, m := range page.GetMessages() {
 			view.Messages = append(view.Messages, c.journal.intern(m))
-			from := m.GetConversationIndex() + 1
-			pull.FromIndex = &from
 		}
+		next := page.GetNextIndex()
+		pull.FromIndex = &next
 		if view.Head = page.GetHeadIndex(); !page.GetHasMore() {
 			h.conversations = append(h.conversations, view)
 			return nil
