@@ -420,6 +420,20 @@ func TestWhatIsHiddenBehindTheHeadShortensNoPage(t *testing.T) {
 	}
 }
 
+// A scan whose time is over before it begins looks at something all the same, or the next page would begin where this one did.
+func TestScansGetOn(t *testing.T) {
+	left := budget{entries: 100, until: time.Now()}
+	looked := 0
+	for range 100 {
+		if left.take() {
+			looked++
+		}
+	}
+	if looked != timeEvery {
+		t.Errorf("looked at %d entries, want %d", looked, timeEvery)
+	}
+}
+
 // The bytes of a message pass through a pull untouched, and nothing is made for each of them.
 func TestPagesAllocateNothingPerEntry(t *testing.T) {
 	s := newSite(t)
