@@ -173,9 +173,11 @@ func TestAClientWrittenFromTheReadmeChats(t *testing.T) {
 	}
 	alice.ask("sent", text("bob", "a-2", "two", "a-1"))
 	alice.ask("sent", text("bob", "a-3", "three", "a-2"))
-	bob.catchUp(3)
-	if want := []string{"one", "two", "three"}; !slices.Equal(bob.seen, want) {
-		t.Errorf("bob has %v, want %v", bob.seen, want)
+	for name, r := range map[string]*reader{"alice": alice, "bob": bob} { // each in a partition of its own
+		r.catchUp(3)
+		if want := []string{"one", "two", "three"}; !slices.Equal(r.seen, want) {
+			t.Errorf("%s has %v, want %v", name, r.seen, want)
+		}
 	}
 
 	// A new device starts from the list; one that was away pulls.
