@@ -24,16 +24,20 @@ func (s *session) startFlush() {
 	case !s.held && !s.urgent() && s.edge.cadence.hold(s):
 		s.held = true
 	default:
-		s.held, s.flushing = false, true
-		s.start(s.flush)
+		s.flushNow()
 	}
+}
+
+// flushNow starts the goroutine that writes. The lock is held, and no such goroutine runs.
+func (s *session) flushNow() {
+	s.held, s.flushing = false, true
+	s.start(s.flush)
 }
 
 // endStroke lets a session write that was held, unless it has done so meanwhile. The lock is held.
 func (s *session) endStroke() {
 	if s.held && !s.ended {
-		s.held, s.flushing = false, true
-		s.start(s.flush)
+		s.flushNow()
 	}
 }
 

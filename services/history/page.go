@@ -100,7 +100,6 @@ const timeEvery = 16
 // take takes an entry off the budget, if there is one left.
 func (b *budget) take() bool {
 	if b.entries == 0 || b.looked > 0 && b.looked%timeEvery == 0 && !b.until.IsZero() && !time.Now().Before(b.until) {
-		b.entries = 0
 		return false
 	}
 	b.entries--
