@@ -1,10 +1,7 @@
 package chain
 
 import (
-	"fmt"
-
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/catena-im/catena/pkg/im"
 	"github.com/catena-im/catena/pkg/kv"
@@ -39,14 +36,11 @@ func (w *Writer) Entry(e *imv1.ChainEntry, digest uint64) (message []byte) {
 
 // encodeEntry is encode(e), and within it the encoded message.
 func encodeEntry(e *imv1.ChainEntry) (value, message []byte) {
-	size := proto.Size(e.GetMessage())
+	size := e.GetMessage().SizeVT()
 	value = protowire.AppendTag(make([]byte, 0, size+32), fieldMessage, protowire.BytesType)
 	value = protowire.AppendVarint(value, uint64(size))
 	begin := len(value)
-	value, err := proto.MarshalOptions{Deterministic: true, UseCachedSize: true}.MarshalAppend(value, e.GetMessage())
-	if err != nil {
-		panic(fmt.Sprintf("encode %T: %v", e, err)) // as in encode
-	}
+	value = appendTo(value, e.GetMessage(), size)
 	message = value[begin:len(value):len(value)]
 	if e.GetSequence() != 0 {
 		value = protowire.AppendVarint(protowire.AppendTag(value, fieldSequence, protowire.VarintType), e.GetSequence())

@@ -10,4 +10,6 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
+require github.com/planetscale/vtprotobuf v0.6.0 // indirect
+
 replace github.com/catena-im/catena/proto => ../../proto

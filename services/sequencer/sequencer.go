@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/catena-im/catena/pkg/bus"
 	"github.com/catena-im/catena/pkg/chain"
 	"github.com/catena-im/catena/pkg/kv"
@@ -81,11 +79,11 @@ func read(ctx context.Context, store kv.Store, l chain.Layout, fn func(*chain.Re
 	return fn(chain.NewReader(l, snap))
 }
 
-// marshal encodes a message of the wire. It fails on text that is not UTF-8 only, which the edge keeps out.
-func marshal(m proto.Message) []byte {
-	b, err := proto.Marshal(m)
+// marshal encodes a message of the wire.
+func marshal(m interface{ MarshalVT() ([]byte, error) }) []byte {
+	b, err := m.MarshalVT()
 	if err != nil {
-		panic(fmt.Sprintf("encode %T: %v", m, err))
+		panic(fmt.Sprintf("encode %T: %v", m, err)) // never: no message has required fields
 	}
 	return b
 }

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/catena-im/catena/pkg/chain"
 	"github.com/catena-im/catena/pkg/im"
 	"github.com/catena-im/catena/pkg/refusal"
@@ -248,9 +246,9 @@ func oversize(cmd *imv1.Command) *refusal.Refusal {
 	case ask.clientMessageID == "" && cmd.GetAction() != nil, long(cmd.GetUserId()), long(ask.clientMessageID), long(ask.after):
 		return refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_ID, "an id is empty, or longer than %d bytes", im.MaxID)
 	case len(ask.users) > im.MaxMembers, slices.ContainsFunc(ask.users, long), len(cmd.GetCreateGroup().GetTitle()) > im.MaxTitle,
-		proto.Size(send.GetVisibility()) > im.MaxMembers*(im.MaxID+4):
+		send.GetVisibility().SizeVT() > im.MaxMembers*(im.MaxID+4):
 		return refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT, "the command names more, or longer, than it may: %d users, %d bytes of a title", im.MaxMembers, im.MaxTitle)
-	case proto.Size(send.GetBody()) > im.MaxBody:
+	case send.GetBody().SizeVT() > im.MaxBody:
 		return refusal.New(imv1.ErrorCode_ERROR_CODE_BODY_TOO_LARGE, "the body is larger than %d bytes; send less, or a link to it", im.MaxBody)
 	}
 	return nil
@@ -263,7 +261,10 @@ func tooMuch() *refusal.Refusal {
 // contentDigest tells one content from another under the same client message id. What says how to deliver the command
 // (request id, session, after) does not count.
 func contentDigest(cmd *imv1.Command) uint64 {
-	var content proto.Message
+	var content interface {
+		SizeVT() int
+		MarshalToVT(b []byte) (int, error)
+	}
 	var kind byte
 	switch a := cmd.GetAction().(type) {
 	case *imv1.Command_Send:
@@ -277,9 +278,13 @@ func contentDigest(cmd *imv1.Command) uint64 {
 	case *imv1.Command_LeaveGroup:
 		kind, content = 'l', a.LeaveGroup
 	}
-	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend([]byte{kind}, content)
-	if err != nil {
-		return 0 // not UTF-8: the edge refuses it
+	if content == nil {
+		return 0
+	}
+	b := make([]byte, 1+content.SizeVT())
+	b[0] = kind
+	if _, err := content.MarshalToVT(b[1:]); err != nil {
+		return 0 // never: no message has required fields
 	}
 	sum := sha256.Sum256(b)
 	return binary.BigEndian.Uint64(sum[:])
