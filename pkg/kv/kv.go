@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 )
 
 var (
@@ -80,35 +81,69 @@ type Batch struct {
 	Expect []byte // value it must hold; nil: it must be absent
 	Next   []byte // value it will hold; unique to this batch
 
-	ops  []Op
-	size int
+	data    []byte // keys and values, one after the other
+	lengths []lengths
 }
+
+// lengths are those of the key and the value of an operation; a delete has gone for a value.
+type lengths struct{ key, value int }
+
+const gone = -1
 
 // Op is one write.
 type Op struct {
 	Key, Value []byte // Value nil: delete
 }
 
-// Put writes value under key. The batch keeps both slices.
+// Put writes value under key. The batch copies both.
 func (b *Batch) Put(key, value []byte) {
-	if value == nil {
-		value = []byte{} // not a delete; Check refuses it
-	}
-	b.ops = append(b.ops, Op{key, value})
-	b.size += len(key) + len(value)
+	b.data = append(append(b.data, key...), value...)
+	b.lengths = append(b.lengths, lengths{len(key), len(value)})
 }
 
-// Delete removes key, which need not be there. The batch keeps the slice.
+// Delete removes key, which need not be there.
 func (b *Batch) Delete(key []byte) {
-	b.ops = append(b.ops, Op{Key: key})
-	b.size += len(key)
+	b.data = append(b.data, key...)
+	b.lengths = append(b.lengths, lengths{len(key), gone})
 }
 
-// Ops are the writes in the order in which they were added. For drivers.
-func (b *Batch) Ops() []Op { return b.ops }
+// Ops are the writes in the order in which they were added, valid until the batch is changed. For drivers.
+func (b *Batch) Ops() iter.Seq[Op] {
+	return func(yield func(Op) bool) {
+		rest := b.data
+		take := func(n int) (part []byte) {
+			part, rest = rest[:n:n], rest[n:]
+			return part
+		}
+		for _, l := range b.lengths {
+			o := Op{Key: take(l.key)}
+			if l.value != gone {
+				o.Value = take(l.value)
+			}
+			if !yield(o) {
+				return
+			}
+		}
+	}
+}
+
+// Len is the number of writes.
+func (b *Batch) Len() int { return len(b.lengths) }
 
 // Size is the sum of the lengths of keys and values, in bytes.
-func (b *Batch) Size() int { return b.size }
+func (b *Batch) Size() int { return len(b.data) }
+
+// keptRoom is the room in bytes beyond which a batch starts anew when it is reset.
+const keptRoom = 1 << 20
+
+// Reset empties the batch, and keeps its room for what comes next. The stores keep nothing of a batch once its Commit has
+// returned.
+func (b *Batch) Reset() {
+	if cap(b.data) > keptRoom {
+		*b = Batch{}
+	}
+	*b = Batch{data: b.data[:0], lengths: b.lengths[:0]}
+}
 
 // Check reports, as ErrInvalid, what no driver accepts.
 func (b *Batch) Check() error {
@@ -117,12 +152,12 @@ func (b *Batch) Check() error {
 		return fmt.Errorf("%w: a fence needs a key and a next value", ErrInvalid)
 	case b.Expect != nil && len(b.Expect) == 0:
 		return fmt.Errorf("%w: a fence never holds an empty value; expect nil for an absent one", ErrInvalid)
-	case b.size > MaxBatch:
-		return fmt.Errorf("%w: batch of %d bytes, at most %d", ErrInvalid, b.size, MaxBatch)
-	case len(b.ops) > MaxOps:
-		return fmt.Errorf("%w: batch of %d operations, at most %d", ErrInvalid, len(b.ops), MaxOps)
+	case b.Size() > MaxBatch:
+		return fmt.Errorf("%w: batch of %d bytes, at most %d", ErrInvalid, b.Size(), MaxBatch)
+	case b.Len() > MaxOps:
+		return fmt.Errorf("%w: batch of %d operations, at most %d", ErrInvalid, b.Len(), MaxOps)
 	}
-	for _, o := range b.ops {
+	for o := range b.Ops() {
 		switch {
 		case len(o.Key) == 0 || len(o.Key) > MaxKey:
 			return fmt.Errorf("%w: key of %d bytes, 1 to %d", ErrInvalid, len(o.Key), MaxKey)

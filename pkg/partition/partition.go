@@ -46,7 +46,7 @@ type Processor interface {
 // Effects is what a batch of messages comes to.
 type Effects struct {
 	Taken  int       // how many of the messages were folded
-	Writes *kv.Batch // committed under the fence; nil: none
+	Writes *kv.Batch // committed under the fence, and the processor's again with the next Step; nil: none
 	// Answer runs right after the commit and before the next step. It must not block; what it sends may be lost. May be nil.
 	Answer func()
 	// Emit runs after the commit, beside the next step but after the previous Emit has returned. It retries by itself

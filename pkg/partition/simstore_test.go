@@ -41,7 +41,7 @@ func (s *simStore) commit(b *kv.Batch) error {
 }
 
 func (s *simStore) apply(b *kv.Batch) {
-	for _, o := range b.Ops() {
+	for o := range b.Ops() {
 		s.data[string(o.Key)] = o.Value
 	}
 	s.data[string(b.Fence)] = b.Next
@@ -55,7 +55,7 @@ func (s *simStore) check(b *kv.Batch, held []byte) {
 		}
 		before, after, st := record(held), record(b.Next), s.w.streams[p]
 		state := string(s.data[string(stateKey(p))])
-		for _, o := range b.Ops() {
+		for o := range b.Ops() {
 			state = string(o.Value)
 		}
 		switch {
@@ -121,7 +121,7 @@ func (s *hostStore) Commit(ctx context.Context, b *kv.Batch) error {
 		return err
 	}
 	own := &kv.Batch{Fence: b.Fence, Expect: b.Expect, Next: b.Next}
-	for _, o := range b.Ops() {
+	for o := range b.Ops() {
 		own.Put(o.Key, o.Value)
 	}
 	return s.h.op("commit", func() error {

@@ -9,7 +9,7 @@ import (
 )
 
 func (s *site) bench(b *testing.B, req *imv1.HistoryRequest) {
-	if len(s.batch.Ops()) > 0 {
+	if s.batch.Len() > 0 {
 		s.commit()
 	}
 	b.ReportAllocs()

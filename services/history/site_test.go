@@ -145,7 +145,7 @@ func (s *site) enter(c im.ConversationID, sender im.UserID, what said, to ...im.
 			s.told(u, c, h.GetLastIndex())
 		}
 	}
-	if s.batch.Size() > kv.MaxBatch/2 || len(s.batch.Ops()) > kv.MaxOps/2 {
+	if s.batch.Size() > kv.MaxBatch/2 || s.batch.Len() > kv.MaxOps/2 {
 		s.commit()
 	}
 	return h.GetLastIndex()
@@ -215,7 +215,7 @@ func (s *site) commit() {
 // ask pulls as the edge does: encoded, for user.
 func (s *site) ask(user im.UserID, body any) *imv1.HistoryReply {
 	s.t.Helper()
-	if len(s.batch.Ops()) > 0 {
+	if s.batch.Len() > 0 {
 		s.commit()
 	}
 	req := &imv1.HistoryRequest{UserId: string(user)}

@@ -30,6 +30,7 @@ type convWorker struct {
 	conversations *simplelru.LRU[im.ConversationID, *conversation]
 	records       int // of conversations
 	ids           *simplelru.LRU[im.MessageID, *imv1.MessageIdRecord]
+	batch         kv.Batch // of the step
 }
 
 func newConvWorker(l chain.Layout, deps Deps, p bus.Partition, epoch uint64, log *slog.Logger) *convWorker {
@@ -110,8 +111,8 @@ func (w *convWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effect
 	if err != nil {
 		return partition.Effects{}, err
 	}
-	batch := new(kv.Batch)
-	out := chain.NewWriter(w.layout, batch)
+	w.batch.Reset()
+	out := chain.NewWriter(w.layout, &w.batch)
 	answers := make(edgeBatches)
 	fan := newFanout(w.layout, w.part, w.epoch)
 	heads := make(map[*conversation]struct{})
@@ -144,7 +145,7 @@ func (w *convWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effect
 		out.Participant(m.in.id, m.user, m.in.find(m.user).record)
 	}
 	w.keep(st)
-	return w.effects(taken, batch, answers, fan), nil
+	return w.effects(taken, &w.batch, answers, fan), nil
 }
 
 // Again repeats answers and fan-out of messages that are in the chain.

@@ -30,7 +30,7 @@ func TestAMessageBetweenTwoCostsFewKeysAndAllocations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	within(t, "keys of the conversation step", len(eff.Writes.Ops()), 2*count+20)
+	within(t, "keys of the conversation step", eff.Writes.Len(), 2*count+20)
 	if err := eff.Emit(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestAMessageBetweenTwoCostsFewKeysAndAllocations(t *testing.T) {
 	if eff, err = v.Step(context.Background(), fanned); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "keys of the user step", len(eff.Writes.Ops()), 2*count+21+40+1)
+	within(t, "keys of the user step", eff.Writes.Len(), 2*count+21+40+1)
 
 	allocs := testing.AllocsPerRun(20, func() {
 		w.ids.Purge() // or they are known

@@ -37,14 +37,22 @@ func (s *memStore) Commit(_ context.Context, b *kv.Batch) error {
 	if !bytes.Equal(held, b.Expect) {
 		return kv.ErrFenced
 	}
-	s.journal = append(s.journal, b)
-	s.apply(b)
+	own := &kv.Batch{Fence: b.Fence, Next: b.Next}
+	for o := range b.Ops() {
+		if o.Value == nil {
+			own.Delete(o.Key)
+		} else {
+			own.Put(o.Key, o.Value)
+		}
+	}
+	s.journal = append(s.journal, own)
+	s.apply(own)
 	return nil
 }
 
 func (s *memStore) apply(b *kv.Batch) {
 	s.sorted = nil
-	for _, o := range b.Ops() {
+	for o := range b.Ops() {
 		if o.Value == nil {
 			delete(s.data, string(o.Key))
 		} else {

@@ -32,6 +32,7 @@ type userWorker struct {
 
 	heads *simplelru.LRU[im.UserID, *imv1.UserHead]
 	lists *simplelru.LRU[chain.ListRef, *imv1.ListRecord]
+	batch kv.Batch // of the step
 }
 
 func newUserWorker(ctx context.Context, l chain.Layout, deps Deps, p bus.Partition, epoch uint64, log *slog.Logger) (*userWorker, error) {
@@ -197,8 +198,8 @@ func (w *userWorker) Again(_ context.Context, msgs []bus.Msg) (partition.Effects
 
 // writes is what the state changed.
 func (w *userWorker) writes(st *userState) *kv.Batch {
-	b := new(kv.Batch)
-	out := chain.NewWriter(w.layout, b)
+	w.batch.Reset()
+	out := chain.NewWriter(w.layout, &w.batch)
 	for _, e := range st.entries {
 		out.UserEntry(e.entry, e.at)
 	}
@@ -213,5 +214,5 @@ func (w *userWorker) writes(st *userState) *kv.Batch {
 			out.Progress(w.part.Number, from, p)
 		}
 	}
-	return b
+	return &w.batch
 }

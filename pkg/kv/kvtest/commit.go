@@ -46,16 +46,15 @@ func commitStale(k *kit) {
 
 func commitOwnsMemory(k *kit) {
 	b := &kv.Batch{Fence: k.key("f"), Next: []byte("1")}
-	key, value := k.key("r/a"), []byte("value")
-	b.Put(key, value)
-	gone := k.key("r/b")
-	b.Delete(gone)
+	b.Put(k.key("r/a"), []byte("value"))
 	k.commit(b)
-	for _, s := range [][]byte{key, value, gone, b.Fence, b.Next} {
+	for _, s := range [][]byte{b.Fence, b.Next} {
 		for i := range s {
 			s[i] = 'X'
 		}
 	}
+	b.Reset()
+	b.Put(k.key("r/b"), []byte("other")) // where the key and the value were
 	k.holds("r/", "r/a=value")
 	k.has("f", "1")
 	k.commit(k.batch("f", "1", "2", "r/a=again"))

@@ -43,8 +43,8 @@ func (s *Store) Commit(ctx context.Context, b *kv.Batch) error {
 var errFull = fmt.Errorf("%w: the disk is full", kv.ErrUnavailable)
 
 func (s *Store) prepare(b *kv.Batch) (*commit, error) {
-	w := s.db.NewBatchWithSize(b.Size() + 16*len(b.Ops()) + len(b.Fence) + len(b.Next) + 64)
-	for _, o := range b.Ops() {
+	w := s.db.NewBatchWithSize(b.Size() + 16*b.Len() + len(b.Fence) + len(b.Next) + 64)
+	for o := range b.Ops() {
 		var err error
 		if o.Value == nil {
 			err = w.Delete(o.Key, nil)

@@ -38,15 +38,15 @@ func (s *Store) Commit(ctx context.Context, b *kv.Batch) error {
 		return err
 	}
 	defer end()
-	ctx, cancel := within(ctx, s.cfg.CallTimeout+2*extra(len(b.Ops())), errPatience)
+	ctx, cancel := within(ctx, s.cfg.CallTimeout+2*extra(b.Len()), errPatience)
 	defer cancel()
 	return s.commit(ctx, s.encode(b))
 }
 
 func (s *Store) encode(b *kv.Batch) *commit {
-	c := &commit{fence: s.encodeKey(b.Fence), expect: b.Expect, next: b.Next, ops: make([]kv.Op, len(b.Ops()))}
-	for i, o := range b.Ops() {
-		c.ops[i] = kv.Op{Key: s.encodeKey(o.Key), Value: o.Value}
+	c := &commit{fence: s.encodeKey(b.Fence), expect: b.Expect, next: b.Next, ops: make([]kv.Op, 0, b.Len())}
+	for o := range b.Ops() {
+		c.ops = append(c.ops, kv.Op{Key: s.encodeKey(o.Key), Value: o.Value})
 	}
 	return c
 }

@@ -3,6 +3,7 @@ package inspect
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ func records(t *testing.T) []kv.Op {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append(b.Ops(), kv.Op{Key: chain.FenceKey(chain.User, 0), Value: fence})
+	return append(slices.Collect(b.Ops()), kv.Op{Key: chain.FenceKey(chain.User, 0), Value: fence})
 }
 
 func TestEveryRecordIsDecoded(t *testing.T) {
