@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/catena-im/catena/pkg/im"
 )
@@ -77,76 +79,78 @@ type Key struct {
 
 // FenceKey is the key of a partition's fence.
 func FenceKey(a Area, partition int) []byte {
-	return prefix(a, partition, tagFence)
+	return prefix(nil, a, partition, tagFence)
 }
 
 // Borders are the keys at which a store can be cut so that each partition lies in pieces of its own.
 func (l Layout) Borders() (borders [][]byte) {
 	for n := range l.ConvPartitions {
-		borders = append(borders, partitionKey(Conv, n))
+		borders = append(borders, partitionKey(nil, Conv, n))
 	}
 	for n := range l.UserPartitions {
-		borders = append(borders, partitionKey(User, n))
+		borders = append(borders, partitionKey(nil, User, n))
 	}
 	return borders
 }
 
-// partitionKey is the beginning of the keys of a partition.
-func partitionKey(a Area, partition int) []byte {
-	return binary.BigEndian.AppendUint16([]byte{byte(a)}, uint16(partition))
+// usualKey is room enough for most keys, in bytes.
+const usualKey = 64
+
+// partitionKey is the beginning of the keys of a partition. It is appended to k, as all keys are.
+func partitionKey(k []byte, a Area, partition int) []byte {
+	return binary.BigEndian.AppendUint16(append(slices.Grow(k, usualKey), byte(a)), uint16(partition))
 }
 
-func prefix(a Area, partition int, tag byte) []byte {
-	k := make([]byte, 0, 64)
-	k = append(k, byte(a))
-	k = binary.BigEndian.AppendUint16(k, uint16(partition))
-	return append(k, tag)
+func prefix(k []byte, a Area, partition int, tag byte) []byte {
+	return append(partitionKey(k, a, partition), tag)
 }
 
-func (l Layout) convKey(c im.ConversationID, tag byte) []byte {
-	return append(appendString(prefix(Conv, l.Conversation(c), tagNamed), string(c)), tag)
+func (l Layout) convKey(k []byte, c im.ConversationID, tag byte) []byte {
+	return append(appendString(prefix(k, Conv, l.Conversation(c), tagNamed), string(c)), tag)
 }
 
-func (l Layout) userKey(u im.UserID, tag byte) []byte {
-	return append(appendString(prefix(User, l.User(u), tagOfUser), string(u)), tag)
+func (l Layout) userKey(k []byte, u im.UserID, tag byte) []byte {
+	return append(appendString(prefix(k, User, l.User(u), tagOfUser), string(u)), tag)
 }
 
-func (l Layout) headKey(c im.ConversationID) []byte { return l.convKey(c, tagHead) }
+func (l Layout) headKey(k []byte, c im.ConversationID) []byte { return l.convKey(k, c, tagHead) }
 
-func (l Layout) messageKey(c im.ConversationID, i im.ConversationIndex) []byte {
-	return binary.BigEndian.AppendUint64(l.convKey(c, tagMessage), uint64(i))
+func (l Layout) messageKey(k []byte, c im.ConversationID, i im.ConversationIndex) []byte {
+	return binary.BigEndian.AppendUint64(l.convKey(k, c, tagMessage), uint64(i))
 }
 
-func (l Layout) participantKey(c im.ConversationID, u im.UserID) []byte {
-	return appendString(l.convKey(c, tagParticipant), string(u))
+func (l Layout) participantKey(k []byte, c im.ConversationID, u im.UserID) []byte {
+	return appendString(l.convKey(k, c, tagParticipant), string(u))
 }
 
-func (l Layout) idKey(c im.ConversationID, id im.MessageID) []byte {
-	return append(prefix(Conv, l.Conversation(c), tagID), id[:]...)
+func (l Layout) idKey(k []byte, c im.ConversationID, id im.MessageID) []byte {
+	return append(prefix(k, Conv, l.Conversation(c), tagID), id[:]...)
 }
 
-func (l Layout) userHeadKey(u im.UserID) []byte { return l.userKey(u, tagHead) }
+func (l Layout) userHeadKey(k []byte, u im.UserID) []byte { return l.userKey(k, u, tagHead) }
 
-func (l Layout) entryKey(u im.UserID, i im.UserIndex) []byte {
-	return binary.BigEndian.AppendUint64(l.userKey(u, tagEntry), uint64(i))
+func (l Layout) entryKey(k []byte, u im.UserID, i im.UserIndex) []byte {
+	return binary.BigEndian.AppendUint64(l.userKey(k, u, tagEntry), uint64(i))
 }
 
-func (l Layout) listKey(u im.UserID, c im.ConversationID) []byte {
-	return appendString(l.userKey(u, tagList), string(c))
+func (l Layout) listKey(k []byte, u im.UserID, c im.ConversationID) []byte {
+	return appendString(l.userKey(k, u, tagList), string(c))
 }
 
-func progressKey(partition, from int) []byte {
-	return binary.BigEndian.AppendUint16(prefix(User, partition, tagProgress), uint16(from))
+func progressKey(k []byte, partition, from int) []byte {
+	return binary.BigEndian.AppendUint16(prefix(k, User, partition, tagProgress), uint16(from))
 }
 
 // appendString appends s so that it sorts as s does whatever follows: 0x00 becomes 0x00 0xff, the end is 0x00 0x00.
 func appendString(k []byte, s string) []byte {
-	for i := range len(s) {
-		if k = append(k, s[i]); s[i] == 0 {
-			k = append(k, 0xff)
+	for {
+		zero := strings.IndexByte(s, 0)
+		if zero < 0 {
+			return append(append(k, s...), 0, 0)
 		}
+		k = append(append(k, s[:zero+1]...), 0xff)
+		s = s[zero+1:]
 	}
-	return append(k, 0, 0)
 }
 
 // end is the first key behind all keys that begin with p.

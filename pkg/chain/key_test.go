@@ -28,22 +28,22 @@ func anyKey(t *rapid.T) ([]byte, Key) {
 	case 0:
 		return FenceKey(User, p), Key{Record: RecordFence, Area: User, Partition: p}
 	case 1:
-		return layout.headKey(c), Key{Record: RecordConversationHead, Area: Conv, Partition: conv, Conversation: c}
+		return layout.headKey(nil, c), Key{Record: RecordConversationHead, Area: Conv, Partition: conv, Conversation: c}
 	case 2:
-		return layout.messageKey(c, im.ConversationIndex(i)),
+		return layout.messageKey(nil, c, im.ConversationIndex(i)),
 			Key{Record: RecordChainEntry, Area: Conv, Partition: conv, Conversation: c, Index: i}
 	case 3:
-		return layout.participantKey(c, u), Key{Record: RecordParticipant, Area: Conv, Partition: conv, Conversation: c, User: u}
+		return layout.participantKey(nil, c, u), Key{Record: RecordParticipant, Area: Conv, Partition: conv, Conversation: c, User: u}
 	case 4:
-		return layout.idKey(c, id), Key{Record: RecordMessageID, Area: Conv, Partition: conv, MessageID: id}
+		return layout.idKey(nil, c, id), Key{Record: RecordMessageID, Area: Conv, Partition: conv, MessageID: id}
 	case 5:
-		return layout.userHeadKey(u), Key{Record: RecordUserHead, Area: User, Partition: user, User: u}
+		return layout.userHeadKey(nil, u), Key{Record: RecordUserHead, Area: User, Partition: user, User: u}
 	case 6:
-		return layout.entryKey(u, im.UserIndex(i)), Key{Record: RecordUserEntry, Area: User, Partition: user, User: u, Index: i}
+		return layout.entryKey(nil, u, im.UserIndex(i)), Key{Record: RecordUserEntry, Area: User, Partition: user, User: u, Index: i}
 	case 7:
-		return layout.listKey(u, c), Key{Record: RecordList, Area: User, Partition: user, User: u, Conversation: c}
+		return layout.listKey(nil, u, c), Key{Record: RecordList, Area: User, Partition: user, User: u, Conversation: c}
 	default:
-		return progressKey(p, p/2), Key{Record: RecordProgress, Area: User, Partition: p, From: p / 2}
+		return progressKey(nil, p, p/2), Key{Record: RecordProgress, Area: User, Partition: p, From: p / 2}
 	}
 }
 
@@ -71,12 +71,12 @@ func TestChainsSortByIndexAndListsById(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		u := im.UserID(rapid.SliceOfN(rapid.Byte(), 0, 8).Draw(t, "user"))
 		i, j := rapid.Uint64().Draw(t, "i"), rapid.Uint64().Draw(t, "j")
-		if got := bytes.Compare(layout.entryKey(u, im.UserIndex(i)), layout.entryKey(u, im.UserIndex(j))); got != cmp.Compare(i, j) {
+		if got := bytes.Compare(layout.entryKey(nil, u, im.UserIndex(i)), layout.entryKey(nil, u, im.UserIndex(j))); got != cmp.Compare(i, j) {
 			t.Fatalf("entries %d and %d compare as %d", i, j, got)
 		}
 		text := rapid.StringOfN(rapid.RuneFrom([]rune("ab\x00:")), 0, 6, -1)
 		c, d := text.Draw(t, "c"), text.Draw(t, "d")
-		got := bytes.Compare(layout.listKey(u, im.ConversationID(c)), layout.listKey(u, im.ConversationID(d)))
+		got := bytes.Compare(layout.listKey(nil, u, im.ConversationID(c)), layout.listKey(nil, u, im.ConversationID(d)))
 		if got != cmp.Compare(c, d) {
 			t.Fatalf("conversations %q and %q compare as %d", c, d, got)
 		}
@@ -87,7 +87,7 @@ func TestChainsSortByIndexAndListsById(t *testing.T) {
 func TestPrefixesHoldOnlyTheirOwn(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := im.ConversationID(rapid.StringOfN(rapid.RuneFrom([]rune("ab\x00\xff")), 0, 5, -1).Draw(t, "conversation"))
-		p := layout.convKey(c, tagParticipant)
+		p := layout.convKey(nil, c, tagParticipant)
 		key, k := anyKey(t)
 		inside := bytes.Compare(p, key) <= 0 && bytes.Compare(key, end(p)) < 0
 		if own := k.Record == RecordParticipant && k.Conversation == c; inside != own {
@@ -98,11 +98,11 @@ func TestPrefixesHoldOnlyTheirOwn(t *testing.T) {
 
 func FuzzDecodeKey(f *testing.F) {
 	f.Add(FenceKey(Conv, 3))
-	f.Add(layout.messageKey("s:alice:bob", 7))
-	f.Add(layout.participantKey("g:abc", "alice"))
-	f.Add(layout.idKey("s:alice:bob", im.NewMessageID("s:alice:bob", "alice", "1")))
-	f.Add(layout.listKey("alice", "s:alice:bob"))
-	f.Add(progressKey(1, 2))
+	f.Add(layout.messageKey(nil, "s:alice:bob", 7))
+	f.Add(layout.participantKey(nil, "g:abc", "alice"))
+	f.Add(layout.idKey(nil, "s:alice:bob", im.NewMessageID("s:alice:bob", "alice", "1")))
+	f.Add(layout.listKey(nil, "alice", "s:alice:bob"))
+	f.Add(progressKey(nil, 1, 2))
 	f.Fuzz(func(t *testing.T, key []byte) {
 		k, err := DecodeKey(key)
 		if err != nil {
@@ -121,21 +121,21 @@ func encodeKey(k Key) []byte {
 	case RecordFence:
 		return FenceKey(k.Area, k.Partition)
 	case RecordConversationHead:
-		key = layout.headKey(k.Conversation)
+		key = layout.headKey(nil, k.Conversation)
 	case RecordChainEntry:
-		key = layout.messageKey(k.Conversation, im.ConversationIndex(k.Index))
+		key = layout.messageKey(nil, k.Conversation, im.ConversationIndex(k.Index))
 	case RecordParticipant:
-		key = layout.participantKey(k.Conversation, k.User)
+		key = layout.participantKey(nil, k.Conversation, k.User)
 	case RecordMessageID:
-		key = layout.idKey("", k.MessageID)
+		key = layout.idKey(nil, "", k.MessageID)
 	case RecordUserHead:
-		key = layout.userHeadKey(k.User)
+		key = layout.userHeadKey(nil, k.User)
 	case RecordUserEntry:
-		key = layout.entryKey(k.User, im.UserIndex(k.Index))
+		key = layout.entryKey(nil, k.User, im.UserIndex(k.Index))
 	case RecordList:
-		key = layout.listKey(k.User, k.Conversation)
+		key = layout.listKey(nil, k.User, k.Conversation)
 	case RecordProgress:
-		return progressKey(k.Partition, k.From)
+		return progressKey(nil, k.Partition, k.From)
 	}
 	key[1], key[2] = byte(k.Partition>>8), byte(k.Partition)
 	return key
@@ -161,7 +161,7 @@ func TestBordersSeparatePartitions(t *testing.T) {
 			}
 			name := fmt.Sprint(string(area), n)
 			for tag := range 256 {
-				key := prefix(area, n, byte(tag))
+				key := prefix(nil, area, n, byte(tag))
 				if other := owner[piece(key)]; other != "" && other != name {
 					t.Fatalf("%x of %s lies with %s", key, name, other)
 				}

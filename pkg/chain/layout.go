@@ -22,7 +22,7 @@ func (m *Misplaced) Error() string { return m.What }
 // partition, and those of no known area, are always found; else it looks at a few of each partition. A store in which all
 // of them lie in their places serves l as well as the layout that it was written under.
 func (l Layout) Verify(ctx context.Context, snap kv.Snapshot) error {
-	conv, user := partitionKey(Conv, l.ConvPartitions), partitionKey(User, l.UserPartitions)
+	conv, user := partitionKey(nil, Conv, l.ConvPartitions), partitionKey(nil, User, l.UserPartitions)
 	for _, empty := range []struct {
 		area Area
 		kv.Range
@@ -40,12 +40,12 @@ func (l Layout) Verify(ctx context.Context, snap kv.Snapshot) error {
 		}
 	}
 	for n := range l.ConvPartitions {
-		if err := l.sample(ctx, snap, prefix(Conv, n, tagNamed)); err != nil {
+		if err := l.sample(ctx, snap, prefix(nil, Conv, n, tagNamed)); err != nil {
 			return err
 		}
 	}
 	for n := range l.UserPartitions {
-		if err := l.sample(ctx, snap, prefix(User, n, tagOfUser)); err != nil {
+		if err := l.sample(ctx, snap, prefix(nil, User, n, tagOfUser)); err != nil {
 			return err
 		}
 	}

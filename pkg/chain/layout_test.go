@@ -67,7 +67,7 @@ func TestStoreOfAnotherLayoutIsNoticed(t *testing.T) {
 		{"a key before all areas", written(t, 1, []byte("b")), layout, 0, false},
 		{"a key between the areas", written(t, 1, []byte("fc\x00\x00")), layout, 0, false},
 		{"a key behind all areas", written(t, 1, []byte("v")), layout, 0, false},
-		{"an unknown key within", written(t, 1, append(prefix(Conv, 0, tagNamed), 0, 0, 'x')), layout, 0, false},
+		{"an unknown key within", written(t, 1, append(prefix(nil, Conv, 0, tagNamed), 0, 0, 'x')), layout, 0, false},
 	} {
 		err := c.under.Verify(t.Context(), c.snap)
 		misplaced, _ := errors.AsType[*Misplaced](err)

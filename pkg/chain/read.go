@@ -83,25 +83,25 @@ func (r *Reader) ConversationHeads(ctx context.Context, cs []im.ConversationID) 
 
 // ConversationHead returns the state of c.
 func (r *Reader) ConversationHead(ctx context.Context, c im.ConversationID) (*imv1.ConversationHead, error) {
-	return get[imv1.ConversationHead](ctx, r, r.layout.headKey(c))
+	return get[imv1.ConversationHead](ctx, r, r.layout.headKey(nil, c))
 }
 
 // Participant returns the membership of u in c.
 func (r *Reader) Participant(ctx context.Context, c im.ConversationID, u im.UserID) (*imv1.Participant, error) {
-	return get[imv1.Participant](ctx, r, r.layout.participantKey(c, u))
+	return get[imv1.Participant](ctx, r, r.layout.participantKey(nil, c, u))
 }
 
 // Memberships returns the memberships of u in cs, in their order.
 func (r *Reader) Memberships(ctx context.Context, cs []im.ConversationID, u im.UserID) ([]*imv1.Participant, error) {
-	return batchGet[imv1.Participant](ctx, r, keysOf(cs, func(c im.ConversationID) []byte {
-		return r.layout.participantKey(c, u)
+	return batchGet[imv1.Participant](ctx, r, keysOf(cs, func(k []byte, c im.ConversationID) []byte {
+		return r.layout.participantKey(k, c, u)
 	}))
 }
 
 // Participants returns everybody who is or was in c.
 func (r *Reader) Participants(ctx context.Context, c im.ConversationID) (map[im.UserID]*imv1.Participant, error) {
 	out := make(map[im.UserID]*imv1.Participant)
-	p := r.layout.convKey(c, tagParticipant)
+	p := r.layout.convKey(nil, c, tagParticipant)
 	err := r.snap.Scan(ctx, kv.Range{Start: p, End: end(p)}, func(key, value []byte) error {
 		k, err := DecodeKey(key)
 		if err != nil {
@@ -122,22 +122,22 @@ func (r *Reader) Participants(ctx context.Context, c im.ConversationID) (map[im.
 
 // MessageIDs returns the records of refs, in their order.
 func (r *Reader) MessageIDs(ctx context.Context, refs []MessageRef) ([]*imv1.MessageIdRecord, error) {
-	return batchGet[imv1.MessageIdRecord](ctx, r, keysOf(refs, func(m MessageRef) []byte {
-		return r.layout.idKey(m.Conversation, m.ID)
+	return batchGet[imv1.MessageIdRecord](ctx, r, keysOf(refs, func(k []byte, m MessageRef) []byte {
+		return r.layout.idKey(k, m.Conversation, m.ID)
 	}))
 }
 
 // Entries returns the chain entries at refs, in their order.
 func (r *Reader) Entries(ctx context.Context, refs []Ref) ([]*imv1.ChainEntry, error) {
-	return batchGet[imv1.ChainEntry](ctx, r, keysOf(refs, func(e Ref) []byte {
-		return r.layout.messageKey(e.Conversation, e.Index)
+	return batchGet[imv1.ChainEntry](ctx, r, keysOf(refs, func(k []byte, e Ref) []byte {
+		return r.layout.messageKey(k, e.Conversation, e.Index)
 	}))
 }
 
 // StoredEntries returns the chain entries at refs, in their order, encoded.
 func (r *Reader) StoredEntries(ctx context.Context, refs []Ref) ([]Stored, error) {
-	values, err := r.snap.BatchGet(ctx, keysOf(refs, func(e Ref) []byte {
-		return r.layout.messageKey(e.Conversation, e.Index)
+	values, err := r.snap.BatchGet(ctx, keysOf(refs, func(k []byte, e Ref) []byte {
+		return r.layout.messageKey(k, e.Conversation, e.Index)
 	}))
 	if err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func (r *Reader) StoredEntries(ctx context.Context, refs []Ref) ([]Stored, error
 func (r *Reader) ScanEntries(ctx context.Context, c im.ConversationID, from, to im.ConversationIndex, reverse bool,
 	fn func(Stored) error,
 ) error {
-	rng := kv.Range{Start: r.layout.messageKey(c, from), End: append(r.layout.messageKey(c, to), 0), Reverse: reverse}
+	rng := kv.Range{Start: r.layout.messageKey(nil, c, from), End: append(r.layout.messageKey(nil, c, to), 0), Reverse: reverse}
 	return r.snap.Scan(ctx, rng, func(_, value []byte) error {
 		s, err := storedOf(value)
 		if err != nil {
@@ -173,7 +173,7 @@ func (r *Reader) UserHeads(ctx context.Context, us []im.UserID) ([]*imv1.UserHea
 
 // UserHead returns the state of u's chain.
 func (r *Reader) UserHead(ctx context.Context, u im.UserID) (*imv1.UserHead, error) {
-	return get[imv1.UserHead](ctx, r, r.layout.userHeadKey(u))
+	return get[imv1.UserHead](ctx, r, r.layout.userHeadKey(nil, u))
 }
 
 // ScanUser calls fn for the entries of u's chain from index from to index to, both included, in rising order or, with
@@ -181,7 +181,7 @@ func (r *Reader) UserHead(ctx context.Context, u im.UserID) (*imv1.UserHead, err
 func (r *Reader) ScanUser(ctx context.Context, u im.UserID, from, to im.UserIndex, reverse bool,
 	fn func(im.UserIndex, Ref) error,
 ) error {
-	rng := kv.Range{Start: r.layout.entryKey(u, from), End: append(r.layout.entryKey(u, to), 0), Reverse: reverse}
+	rng := kv.Range{Start: r.layout.entryKey(nil, u, from), End: append(r.layout.entryKey(nil, u, to), 0), Reverse: reverse}
 	var ref Ref // of the entry before: neighbours are often of one conversation, whose id need not be copied again
 	return r.snap.Scan(ctx, rng, func(key, value []byte) error {
 		ref.Index = 0
@@ -208,8 +208,8 @@ type ListRef struct {
 
 // Lists returns the list records of refs, in their order.
 func (r *Reader) Lists(ctx context.Context, refs []ListRef) ([]*imv1.ListRecord, error) {
-	return batchGet[imv1.ListRecord](ctx, r, keysOf(refs, func(l ListRef) []byte {
-		return r.layout.listKey(l.User, l.Conversation)
+	return batchGet[imv1.ListRecord](ctx, r, keysOf(refs, func(k []byte, l ListRef) []byte {
+		return r.layout.listKey(k, l.User, l.Conversation)
 	}))
 }
 
@@ -218,10 +218,10 @@ func (r *Reader) Lists(ctx context.Context, refs []ListRef) ([]*imv1.ListRecord,
 func (r *Reader) ScanList(ctx context.Context, u im.UserID, after im.ConversationID,
 	fn func(im.ConversationID, *imv1.ListRecord) error,
 ) error {
-	p := r.layout.userKey(u, tagList)
+	p := r.layout.userKey(nil, u, tagList)
 	start := p
 	if after != "" {
-		start = append(r.layout.listKey(u, after), 0)
+		start = append(r.layout.listKey(nil, u, after), 0)
 	}
 	return r.snap.Scan(ctx, kv.Range{Start: start, End: end(p)}, func(key, value []byte) error {
 		k, err := DecodeKey(key)
@@ -240,15 +240,18 @@ func (r *Reader) ScanList(ctx context.Context, u im.UserID, after im.Conversatio
 func (r *Reader) Progress(ctx context.Context, partition int) ([]*imv1.FanoutProgress, error) {
 	keys := make([][]byte, r.layout.ConvPartitions)
 	for from := range keys {
-		keys[from] = progressKey(partition, from)
+		keys[from] = progressKey(nil, partition, from)
 	}
 	return batchGet[imv1.FanoutProgress](ctx, r, keys)
 }
 
-func keysOf[T any](refs []T, key func(T) []byte) [][]byte {
-	keys := make([][]byte, len(refs))
+// keysOf are the keys of refs, one behind the other in the same memory.
+func keysOf[T any](refs []T, key func(k []byte, ref T) []byte) [][]byte {
+	keys, room := make([][]byte, len(refs)), make([]byte, 0, usualKey*len(refs))
 	for i, ref := range refs {
-		keys[i] = key(ref)
+		begin := len(room)
+		room = key(room, ref)
+		keys[i] = room[begin:len(room):len(room)]
 	}
 	return keys
 }
@@ -263,7 +266,7 @@ func HeadOf(h *imv1.UserHead) *imv1.Head {
 // ScanPartition calls fn for every chain entry of a conversation partition, conversation by conversation, until fn
 // answers kv.Stop.
 func (r *Reader) ScanPartition(ctx context.Context, partition int, fn func(*imv1.ChainEntry) error) error {
-	p := prefix(Conv, partition, tagNamed)
+	p := prefix(nil, Conv, partition, tagNamed)
 	return r.snap.Scan(ctx, kv.Range{Start: p, End: end(p)}, func(key, value []byte) error {
 		k, err := DecodeKey(key)
 		if err != nil || k.Record != RecordChainEntry {

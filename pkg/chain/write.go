@@ -12,19 +12,26 @@ import (
 type Writer struct {
 	layout Layout
 	batch  *kv.Batch
+	key    []byte // room for the next one
 }
 
 // NewWriter writes into b.
-func NewWriter(l Layout, b *kv.Batch) *Writer { return &Writer{l, b} }
+func NewWriter(l Layout, b *kv.Batch) *Writer { return &Writer{layout: l, batch: b} }
+
+// put adds a record under key, which was made in w.key.
+func (w *Writer) put(key, value []byte) {
+	w.key = key[:0]
+	w.batch.Put(key, value)
+}
 
 // Entry adds an entry to its conversation's chain, and the record of its MessageID beside it. It returns the encoded
-// message, which the batch keeps too.
+// message.
 func (w *Writer) Entry(e *imv1.ChainEntry, digest uint64) (message []byte) {
 	m := e.GetMessage()
 	c := im.ConversationID(m.GetConversationId())
 	value, message := encodeEntry(e)
-	w.batch.Put(w.layout.messageKey(c, im.ConversationIndex(m.GetConversationIndex())), value)
-	w.batch.Put(w.layout.idKey(c, im.MessageID(m.GetMessageId())), encode(&imv1.MessageIdRecord{
+	w.put(w.layout.messageKey(w.key, c, im.ConversationIndex(m.GetConversationIndex())), value)
+	w.put(w.layout.idKey(w.key, c, im.MessageID(m.GetMessageId())), encode(&imv1.MessageIdRecord{
 		ConversationIndex: m.GetConversationIndex(),
 		Sequence:          e.GetSequence(),
 		Ordinal:           e.GetOrdinal(),
@@ -53,12 +60,12 @@ func encodeEntry(e *imv1.ChainEntry) (value, message []byte) {
 
 // ConversationHead sets the state of c.
 func (w *Writer) ConversationHead(c im.ConversationID, h *imv1.ConversationHead) {
-	w.batch.Put(w.layout.headKey(c), encode(h))
+	w.put(w.layout.headKey(w.key, c), encode(h))
 }
 
 // Participant sets the membership of u in c.
 func (w *Writer) Participant(c im.ConversationID, u im.UserID, p *imv1.Participant) {
-	w.batch.Put(w.layout.participantKey(c, u), encode(p))
+	w.put(w.layout.participantKey(w.key, c, u), encode(p))
 }
 
 // UserPlace is where an entry stands in the chain of a user.
@@ -69,23 +76,23 @@ type UserPlace struct {
 
 // UserEntry adds e to user chains, at the given places.
 func (w *Writer) UserEntry(e *imv1.UserChainEntry, at []UserPlace) {
-	value := encode(e) // shared: a batch changes nothing that it is given
+	value := encode(e)
 	for _, p := range at {
-		w.batch.Put(w.layout.entryKey(p.User, p.Index), value)
+		w.put(w.layout.entryKey(w.key, p.User, p.Index), value)
 	}
 }
 
 // UserHead sets the state of u's chain.
 func (w *Writer) UserHead(u im.UserID, h *imv1.UserHead) {
-	w.batch.Put(w.layout.userHeadKey(u), encode(h))
+	w.put(w.layout.userHeadKey(w.key, u), encode(h))
 }
 
 // List sets c in the conversation list of u.
 func (w *Writer) List(u im.UserID, c im.ConversationID, r *imv1.ListRecord) {
-	w.batch.Put(w.layout.listKey(u, c), encode(r))
+	w.put(w.layout.listKey(w.key, u, c), encode(r))
 }
 
 // Progress sets what user partition has applied of conversation partition from.
 func (w *Writer) Progress(partition, from int, p *imv1.FanoutProgress) {
-	w.batch.Put(progressKey(partition, from), encode(p))
+	w.put(progressKey(w.key, partition, from), encode(p))
 }
