@@ -112,7 +112,9 @@ func TestLostAnswers(t *testing.T) {
 	wg.Wait()
 	lost := 0
 	for _, n := range networks {
+		n.mu.Lock() // second phases may still be on their way
 		lost += n.lost
+		n.mu.Unlock()
 	}
 	batches := relay.Judge(t, m.open(t, Config{}, nil))
 	t.Logf("%d batches, %d answered, %d requests or answers lost", batches, relay.Told(), lost)
