@@ -30,9 +30,6 @@ type encoder interface {
 	MarshalToSizedBufferVT(b []byte) (int, error)
 }
 
-// encode is the stored form of m.
-func encode(m encoder) []byte { return appendTo(nil, m, m.SizeVT()) }
-
 // appendTo adds the stored form of m, which is size bytes long.
 func appendTo(b []byte, m encoder, size int) []byte {
 	b = append(b, make([]byte, size)...)

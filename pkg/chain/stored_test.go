@@ -12,6 +12,8 @@ import (
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
+func encode(m encoder) []byte { return appendTo(nil, m, m.SizeVT()) }
+
 func drawEntry(t *rapid.T) *imv1.ChainEntry {
 	users := rapid.SampledFrom([]string{"ann", "ben", "cleo"})
 	m := &imv1.Message{

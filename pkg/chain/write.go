@@ -12,7 +12,8 @@ import (
 type Writer struct {
 	layout Layout
 	batch  *kv.Batch
-	key    []byte // room for the next one
+
+	key, value []byte // room for the next record
 }
 
 // NewWriter writes into b.
@@ -24,6 +25,12 @@ func (w *Writer) put(key, value []byte) {
 	w.batch.Put(key, value)
 }
 
+// encode is the stored form of m, made in w.value.
+func (w *Writer) encode(m encoder) []byte {
+	w.value = appendTo(w.value[:0], m, m.SizeVT())
+	return w.value
+}
+
 // Entry adds an entry to its conversation's chain, and the record of its MessageID beside it. It returns the encoded
 // message.
 func (w *Writer) Entry(e *imv1.ChainEntry, digest uint64) (message []byte) {
@@ -31,7 +38,7 @@ func (w *Writer) Entry(e *imv1.ChainEntry, digest uint64) (message []byte) {
 	c := im.ConversationID(m.GetConversationId())
 	value, message := encodeEntry(e)
 	w.put(w.layout.messageKey(w.key, c, im.ConversationIndex(m.GetConversationIndex())), value)
-	w.put(w.layout.idKey(w.key, c, im.MessageID(m.GetMessageId())), encode(&imv1.MessageIdRecord{
+	w.put(w.layout.idKey(w.key, c, im.MessageID(m.GetMessageId())), w.encode(&imv1.MessageIdRecord{
 		ConversationIndex: m.GetConversationIndex(),
 		Sequence:          e.GetSequence(),
 		Ordinal:           e.GetOrdinal(),
@@ -41,7 +48,7 @@ func (w *Writer) Entry(e *imv1.ChainEntry, digest uint64) (message []byte) {
 	return message
 }
 
-// encodeEntry is encode(e), and within it the encoded message.
+// encodeEntry is the stored form of e, and within it the encoded message.
 func encodeEntry(e *imv1.ChainEntry) (value, message []byte) {
 	size := e.GetMessage().SizeVT()
 	value = protowire.AppendTag(make([]byte, 0, size+32), fieldMessage, protowire.BytesType)
@@ -60,12 +67,12 @@ func encodeEntry(e *imv1.ChainEntry) (value, message []byte) {
 
 // ConversationHead sets the state of c.
 func (w *Writer) ConversationHead(c im.ConversationID, h *imv1.ConversationHead) {
-	w.put(w.layout.headKey(w.key, c), encode(h))
+	w.put(w.layout.headKey(w.key, c), w.encode(h))
 }
 
 // Participant sets the membership of u in c.
 func (w *Writer) Participant(c im.ConversationID, u im.UserID, p *imv1.Participant) {
-	w.put(w.layout.participantKey(w.key, c, u), encode(p))
+	w.put(w.layout.participantKey(w.key, c, u), w.encode(p))
 }
 
 // UserPlace is where an entry stands in the chain of a user.
@@ -76,7 +83,7 @@ type UserPlace struct {
 
 // UserEntry adds e to user chains, at the given places.
 func (w *Writer) UserEntry(e *imv1.UserChainEntry, at []UserPlace) {
-	value := encode(e)
+	value := w.encode(e)
 	for _, p := range at {
 		w.put(w.layout.entryKey(w.key, p.User, p.Index), value)
 	}
@@ -84,15 +91,15 @@ func (w *Writer) UserEntry(e *imv1.UserChainEntry, at []UserPlace) {
 
 // UserHead sets the state of u's chain.
 func (w *Writer) UserHead(u im.UserID, h *imv1.UserHead) {
-	w.put(w.layout.userHeadKey(w.key, u), encode(h))
+	w.put(w.layout.userHeadKey(w.key, u), w.encode(h))
 }
 
 // List sets c in the conversation list of u.
 func (w *Writer) List(u im.UserID, c im.ConversationID, r *imv1.ListRecord) {
-	w.put(w.layout.listKey(w.key, u, c), encode(r))
+	w.put(w.layout.listKey(w.key, u, c), w.encode(r))
 }
 
 // Progress sets what user partition has applied of conversation partition from.
 func (w *Writer) Progress(partition, from int, p *imv1.FanoutProgress) {
-	w.put(progressKey(w.key, partition, from), encode(p))
+	w.put(progressKey(w.key, partition, from), w.encode(p))
 }
