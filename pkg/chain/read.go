@@ -52,13 +52,12 @@ func batchGet[T any, P interface {
 	}
 	out := make([]P, len(keys))
 	for i, v := range values {
-		m := P(new(T))
-		found, err := decode(v, m)
-		if err != nil {
-			return nil, err
+		if v == nil {
+			continue // as the ids of new messages are
 		}
-		if found {
-			out[i] = m
+		out[i] = new(T)
+		if _, err := decode(v, out[i]); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
