@@ -23,7 +23,7 @@ func written(t *testing.T, conversations int, other []byte) kv.Snapshot {
 	for i := range conversations {
 		u, c := im.UserID(fmt.Sprintf("user%d", i)), im.Single("ann", im.UserID(fmt.Sprintf("user%d", i)))
 		id := im.NewMessageID(c, u, "1")
-		w.Entry(&imv1.ChainEntry{Message: &imv1.Message{ConversationId: string(c), ConversationIndex: 1, MessageId: id[:]}}, 0)
+		w.Entry(&imv1.Message{ConversationId: string(c), ConversationIndex: 1, MessageId: id[:]}, 0, 0, 0)
 		w.ConversationHead(c, &imv1.ConversationHead{LastIndex: 1})
 		w.UserHead(u, &imv1.UserHead{LastIndex: 1})
 		w.List(u, c, &imv1.ListRecord{SeenIndex: 1})

@@ -28,10 +28,12 @@ const (
 	fieldSequence = 2
 	fieldOrdinal  = 3
 
-	fieldIndex      = 4 // of im.v1.Message
-	fieldSender     = 5
-	fieldType       = 7
-	fieldVisibility = 8
+	fieldConversation = 3 // of im.v1.Message
+	fieldIndex        = 4
+	fieldSender       = 5
+	fieldType         = 7
+	fieldVisibility   = 8
+	fieldServerTime   = 10
 
 	fieldEntryConversation = 1 // of im.v1.UserChainEntry
 	fieldEntryIndex        = 2
@@ -69,6 +71,30 @@ func storedOf(value []byte) (s Stored, err error) {
 		return Stored{}, fmt.Errorf("decode chain entry: %w", err)
 	}
 	return s, nil
+}
+
+// Place is where a message stands in its conversation's chain, and since when.
+type Place struct {
+	Ref
+	TimeMs int64 // milliseconds since the Unix epoch (UTC)
+}
+
+// PlaceOf reads the place out of an encoded im.v1.Message.
+func PlaceOf(message []byte) (p Place, err error) {
+	err = walk(message, func(num protowire.Number, content []byte, number uint64) {
+		switch num {
+		case fieldConversation:
+			p.Conversation = im.ConversationID(content)
+		case fieldIndex:
+			p.Index = im.ConversationIndex(number)
+		case fieldServerTime:
+			p.TimeMs = int64(number)
+		}
+	})
+	if err != nil {
+		return Place{}, fmt.Errorf("decode message: %w", err)
+	}
+	return p, nil
 }
 
 // walk calls fn for each field of an encoded message, with its bytes or its number; others come with neither.

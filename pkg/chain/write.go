@@ -14,6 +14,7 @@ type Writer struct {
 	batch  *kv.Batch
 
 	key, value []byte // room for the next record
+	entry      imv1.UserChainEntry
 }
 
 // NewWriter writes into b.
@@ -31,36 +32,35 @@ func (w *Writer) encode(m encoder) []byte {
 	return w.value
 }
 
-// Entry adds an entry to its conversation's chain, and the record of its MessageID beside it. It returns the encoded
-// message.
-func (w *Writer) Entry(e *imv1.ChainEntry, digest uint64) (message []byte) {
-	m := e.GetMessage()
+// Entry adds m to its conversation's chain, with the place of its command in the stream, and the record of its MessageID
+// beside it. It returns the encoded message.
+func (w *Writer) Entry(m *imv1.Message, sequence uint64, ordinal uint32, digest uint64) (message []byte) {
 	c := im.ConversationID(m.GetConversationId())
-	value, message := encodeEntry(e)
+	value, message := encodeEntry(m, sequence, ordinal)
 	w.put(w.layout.messageKey(w.key, c, im.ConversationIndex(m.GetConversationIndex())), value)
 	w.put(w.layout.idKey(w.key, c, im.MessageID(m.GetMessageId())), w.encode(&imv1.MessageIdRecord{
 		ConversationIndex: m.GetConversationIndex(),
-		Sequence:          e.GetSequence(),
-		Ordinal:           e.GetOrdinal(),
+		Sequence:          sequence,
+		Ordinal:           ordinal,
 		ContentDigest:     digest,
 		ServerTimeMs:      m.GetServerTimeMs(),
 	}))
 	return message
 }
 
-// encodeEntry is the stored form of e, and within it the encoded message.
-func encodeEntry(e *imv1.ChainEntry) (value, message []byte) {
-	size := e.GetMessage().SizeVT()
+// encodeEntry is the stored form of an im.v1.ChainEntry, and within it the encoded message.
+func encodeEntry(m *imv1.Message, sequence uint64, ordinal uint32) (value, message []byte) {
+	size := m.SizeVT()
 	value = protowire.AppendTag(make([]byte, 0, size+32), fieldMessage, protowire.BytesType)
 	value = protowire.AppendVarint(value, uint64(size))
 	begin := len(value)
-	value = appendTo(value, e.GetMessage(), size)
+	value = appendTo(value, m, size)
 	message = value[begin:len(value):len(value)]
-	if e.GetSequence() != 0 {
-		value = protowire.AppendVarint(protowire.AppendTag(value, fieldSequence, protowire.VarintType), e.GetSequence())
+	if sequence != 0 {
+		value = protowire.AppendVarint(protowire.AppendTag(value, fieldSequence, protowire.VarintType), sequence)
 	}
-	if e.GetOrdinal() != 0 {
-		value = protowire.AppendVarint(protowire.AppendTag(value, fieldOrdinal, protowire.VarintType), uint64(e.GetOrdinal()))
+	if ordinal != 0 {
+		value = protowire.AppendVarint(protowire.AppendTag(value, fieldOrdinal, protowire.VarintType), uint64(ordinal))
 	}
 	return value, message
 }
@@ -75,18 +75,10 @@ func (w *Writer) Participant(c im.ConversationID, u im.UserID, p *imv1.Participa
 	w.put(w.layout.participantKey(w.key, c, u), w.encode(p))
 }
 
-// UserPlace is where an entry stands in the chain of a user.
-type UserPlace struct {
-	User  im.UserID
-	Index im.UserIndex
-}
-
-// UserEntry adds e to user chains, at the given places.
-func (w *Writer) UserEntry(e *imv1.UserChainEntry, at []UserPlace) {
-	value := w.encode(e)
-	for _, p := range at {
-		w.put(w.layout.entryKey(w.key, p.User, p.Index), value)
-	}
+// UserEntry adds what names a message to u's chain.
+func (w *Writer) UserEntry(u im.UserID, i im.UserIndex, message Ref) {
+	w.entry.ConversationId, w.entry.ConversationIndex = string(message.Conversation), uint64(message.Index)
+	w.put(w.layout.entryKey(w.key, u, i), w.encode(&w.entry))
 }
 
 // UserHead sets the state of u's chain.

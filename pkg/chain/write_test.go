@@ -10,12 +10,11 @@ import (
 func TestRecordsOfAStepAreWrittenIntoTheSameMemory(t *testing.T) {
 	b := new(kv.Batch)
 	w := NewWriter(layout, b)
-	head, list, entry := &imv1.UserHead{LastIndex: 7}, &imv1.ListRecord{SeenIndex: 7}, &imv1.UserChainEntry{ConversationId: "s:ann:ben"}
-	at := []UserPlace{{User: "ann", Index: 7}}
+	head, list := &imv1.UserHead{LastIndex: 7}, &imv1.ListRecord{SeenIndex: 7}
 	if n := testing.AllocsPerRun(10, func() {
 		b.Reset()
 		for range 100 {
-			w.UserEntry(entry, at)
+			w.UserEntry("ann", 7, Ref{"s:ann:ben", 7})
 			w.UserHead("ann", head)
 			w.List("ann", "s:ann:ben", list)
 		}

@@ -138,7 +138,7 @@ func (s *site) enter(c im.ConversationID, sender im.UserID, what said, to ...im.
 	case what.part != nil:
 		msg.Visibility = &imv1.Visibility{Scope: imv1.VisibilityScope_VISIBILITY_SCOPE_PART, UserIds: what.part}
 	}
-	s.out().Entry(&imv1.ChainEntry{Message: msg, Sequence: h.GetLastIndex()}, 0)
+	s.out().Entry(msg, h.GetLastIndex(), 0, 0)
 	s.out().ConversationHead(c, h)
 	for _, u := range to {
 		if !s.behind {
@@ -156,8 +156,7 @@ func (s *site) told(u im.UserID, c im.ConversationID, index uint64) {
 		s.users[u] = &imv1.UserHead{OldestIndex: 1}
 	}
 	s.users[u].LastIndex++
-	s.out().UserEntry(&imv1.UserChainEntry{ConversationId: string(c), ConversationIndex: index},
-		[]chain.UserPlace{{User: u, Index: im.UserIndex(s.users[u].GetLastIndex())}})
+	s.out().UserEntry(u, im.UserIndex(s.users[u].GetLastIndex()), chain.Ref{Conversation: c, Index: im.ConversationIndex(index)})
 	s.out().UserHead(u, s.users[u])
 	r := s.list(u, c)
 	r.SeenIndex = index

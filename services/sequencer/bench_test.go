@@ -9,7 +9,6 @@ import (
 	"github.com/catena-im/catena/pkg/chain"
 	"github.com/catena-im/catena/pkg/im"
 	"github.com/catena-im/catena/pkg/partition"
-	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
 // What one message to a group of 500 costs in each step, and one between two.
@@ -51,7 +50,7 @@ func BenchmarkStep(b *testing.B) {
 			b.ReportAllocs()
 			w := c.owners[user].proc.(*userWorker)
 			for i := 0; b.Loop(); i++ {
-				w.progress = make([]*imv1.FanoutProgress, 1)
+				w.progress = make([]position, 1)
 				step(user, entries[i%len(entries):i%len(entries)+1])
 			}
 		})

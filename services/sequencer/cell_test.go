@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -101,7 +102,8 @@ func (c *cell) append(p bus.Partition, id string, payload []byte) uint64 {
 	}
 	c.largest = max(c.largest, len(payload))
 	seq := uint64(len(s)) + 1
-	c.streams[p] = append(s, bus.Msg{Seq: seq, ID: id, Time: time.UnixMilli(1_700_000_000_000 + int64(len(s))*7), Data: payload})
+	at := time.UnixMilli(1_700_000_000_000 + int64(len(s))*7)
+	c.streams[p] = append(s, bus.Msg{Seq: seq, ID: id, Time: at, Data: slices.Clone(payload)})
 	return seq
 }
 
@@ -149,6 +151,7 @@ type owner struct {
 	emitted uint64
 	flight  func(context.Context) error // not yet emitted; nil: nothing is under way
 	last    uint64                      // of flight
+	lent    []bus.Msg                   // what the processor was handed and may refer to until flight has landed
 }
 
 // own takes p over.
@@ -189,7 +192,7 @@ func (o *owner) work() error {
 	if len(msgs) == 0 {
 		return o.land()
 	}
-	msgs = cut(msgs[:1+c.rng.IntN(min(len(msgs), 6))])
+	msgs = lend(cut(msgs[:1+c.rng.IntN(min(len(msgs), 6))]))
 	if applied := o.record.GetApplied(); msgs[0].Seq <= applied {
 		msgs = msgs[:min(uint64(len(msgs)), applied-msgs[0].Seq+1)]
 		eff, err := o.proc.Again(ctx, msgs)
@@ -231,7 +234,7 @@ func (o *owner) effects(msgs []bus.Msg, eff partition.Effects) error {
 	if err := o.land(); err != nil {
 		return err
 	}
-	o.flight, o.last = eff.Emit, o.read
+	o.flight, o.last, o.lent = eff.Emit, o.read, msgs
 	if eff.Emit == nil || o.c.rng.IntN(2) == 0 {
 		return o.land()
 	}
@@ -248,7 +251,28 @@ func (o *owner) land() error {
 	if o.last > 0 {
 		o.flight, o.emitted = nil, o.last
 	}
+	spoil(o.lent)
 	return nil
+}
+
+// lend copies messages for a processor.
+func lend(msgs []bus.Msg) []bus.Msg {
+	out := slices.Clone(msgs)
+	for i := range out {
+		out[i].Data = slices.Clone(out[i].Data)
+	}
+	return out
+}
+
+const spoiled = "\xff"
+
+// spoil overwrites lent messages: a processor that still refers to one of them has kept what it should have copied.
+func spoil(lent []bus.Msg) {
+	for _, m := range lent {
+		for i := range m.Data {
+			m.Data[i] = spoiled[0]
+		}
+	}
 }
 
 // step has the owner of p work, whoever it is, and replaces one that failed.
@@ -336,7 +360,8 @@ func (c *cell) refold(seed uint64) *cell {
 // fold is work without any effect outside the store.
 func (o *owner) fold() error {
 	msgs := o.c.streams[o.part][o.read:]
-	msgs = cut(msgs[:1+o.c.rng.IntN(len(msgs))])
+	msgs = lend(cut(msgs[:1+o.c.rng.IntN(len(msgs))]))
+	defer spoil(msgs)
 	eff, err := o.proc.Step(context.Background(), msgs)
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/catena-im/catena/pkg/bus"
 	"github.com/catena-im/catena/pkg/chain"
@@ -43,51 +42,55 @@ func newConvWorker(l chain.Layout, deps Deps, p bus.Partition, epoch uint64, log
 
 func (w *convWorker) Close() {}
 
-// located is a command and its place.
+// located is a command and its place, and from load on what it is about.
 type located struct {
 	place
 	edge    string
 	command *imv1.Command
-	parsed  im.Conversation  // what the conversation id tells
-	refused *refusal.Refusal // decided before the step
+	asked   asked
+	refused *refusal.Refusal // decided before the step; nothing is loaded then
+
+	conversation *conversation
+	id, after    im.MessageID // of the message that the command makes, and of the one that it names as the one before
 }
 
-// decode reads the commands of msgs up to the weight of one commit, and says how many messages that took.
+// decode reads the commands of msgs up to the weight of one commit, and says how many messages that took. The commands
+// share the memory of msgs: what is kept beyond the batch has to be copied.
 func (w *convWorker) decode(msgs []bus.Msg) ([]located, int) {
 	var out []located
 	total := 0
 	for n, m := range msgs {
-		commands, weight := w.decodeOne(m)
+		before := len(out)
+		var weight int
+		out, weight = w.decodeOne(out, m)
 		if n > 0 && total+weight > maxWeight {
-			return out, n
+			return out[:before], n
 		}
 		total += weight
-		out = append(out, commands...)
 	}
 	return out, len(msgs)
 }
 
-// decodeOne reads one batch. What exceeds the weight of a commit within one batch is refused, which depends on the
+// decodeOne adds the commands of one batch to out, and says what they weigh. What exceeds the weight of a commit within one batch is refused, which depends on the
 // batch alone; an edge cuts its batches before that. A payload that is no batch, or a command that belongs elsewhere,
 // did not come from an edge and is passed over.
-func (w *convWorker) decodeOne(m bus.Msg) ([]located, int) {
+func (w *convWorker) decodeOne(out []located, m bus.Msg) ([]located, int) {
 	b := new(imv1.CommandBatch)
-	if err := proto.Unmarshal(m.Data, b); err != nil {
+	if err := b.UnmarshalVTUnsafe(m.Data); err != nil {
 		w.log.Error("message of the stream is no command batch; passed over", "sequence", m.Seq, "err", err)
-		return nil, 0
+		return out, 0
 	}
-	var out []located
 	weight := 0
+	out = slices.Grow(out, len(b.GetCommands()))
 	for i, c := range b.GetCommands() {
 		id := im.ConversationID(c.GetConversationId())
-		parsed, err := id.Parse()
-		if err != nil || w.layout.Conversation(id) != w.part.Number {
+		if _, err := id.Parse(); err != nil || w.layout.Conversation(id) != w.part.Number {
 			w.log.Error("command does not belong to the partition; passed over", "sequence", m.Seq, "conversation", id, "err", err)
 			continue
 		}
-		l := located{place: place{m.Seq, uint32(i), m.Time.UnixMilli()}, edge: b.GetEdgeId(), command: c, parsed: parsed}
-		if l.refused = oversize(c); l.refused == nil {
-			if cost := 1 + len(request(c).users); weight+cost > maxWeight {
+		l := located{place: place{m.Seq, uint32(i), m.Time.UnixMilli()}, edge: b.GetEdgeId(), command: c, asked: request(c)}
+		if l.refused = oversize(c, l.asked); l.refused == nil {
+			if cost := 1 + len(l.asked.users); weight+cost > maxWeight {
 				l.refused = tooMuch()
 			} else {
 				weight += cost
@@ -115,31 +118,34 @@ func (w *convWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effect
 	out := chain.NewWriter(w.layout, &w.batch)
 	answers := make(edgeBatches)
 	fan := newFanout(w.layout, w.part, w.epoch)
-	heads := make(map[*conversation]struct{})
 	changed := make(map[membership]struct{})
-	for _, l := range commands {
+	for i := range commands {
+		l := &commands[i]
 		if l.refused != nil {
-			answers.of(l.edge).Answers = append(answers.of(l.edge).Answers, refuse(l.command, l.refused))
+			answers.add(l.edge, refuse(l.command, l.refused))
 			continue
 		}
-		answer, e := st.step(l.place, l.command)
-		answers.of(l.edge).Answers = append(answers.of(l.edge).Answers, answer)
-		if e == nil {
+		answer, e := st.step(l)
+		answers.add(l.edge, answer)
+		if e.message == nil {
 			continue
 		}
-		c := st.conversations[im.ConversationID(l.command.GetConversationId())]
+		c := l.conversation
+		c.moved = true
 		if c.head.GetCreatedMs() == 0 {
 			c.head.CreatedMs = l.timeMs
 		}
-		heads[c] = struct{}{}
-		message := out.Entry(e.entry, e.digest)
+		encoded := out.Entry(e.message, l.sequence, l.ordinal, e.digest)
 		for _, u := range e.changed {
 			changed[membership{c, u}] = struct{}{}
 		}
-		fan.add(e.entry, message, e.recipients)
+		fan.add(l.sequence, l.ordinal, encoded, e.recipients)
 	}
-	for c := range heads {
-		out.ConversationHead(c.id, c.head)
+	for _, c := range st.conversations {
+		if c.moved {
+			out.ConversationHead(c.id, c.head)
+			c.moved = false
+		}
 	}
 	for m := range changed {
 		out.Participant(m.in.id, m.user, m.in.find(m.user).record)
@@ -159,20 +165,19 @@ func (w *convWorker) Again(ctx context.Context, msgs []bus.Msg) (partition.Effec
 	fan := newFanout(w.layout, w.part, w.epoch)
 	var mine []chain.Ref
 	for _, l := range commands {
-		c := im.ConversationID(l.command.GetConversationId())
-		id := im.NewMessageID(c, im.UserID(l.command.GetUserId()), im.ClientMessageID(request(l.command).clientMessageID))
-		r := st.ids[id]
-		if r == nil {
+		r := st.ids[l.id]
+		if r == nil || l.refused != nil {
 			continue // it was refused; its sender asks again
 		}
+		c := l.conversation.id
 		answer := &imv1.Answer{Session: l.command.GetSession(), RequestId: l.command.GetRequestId()}
-		sent := sentAgain(c, id, r, contentDigest(l.command))
+		sent := sentAgain(c, l.id, r, contentDigest(l.command))
 		if r.GetSequence() == l.sequence && r.GetOrdinal() == l.ordinal {
 			sent.Duplicate = false
 			mine = append(mine, chain.Ref{Conversation: c, Index: im.ConversationIndex(r.GetConversationIndex())})
 		}
 		answer.Result = &imv1.Answer_Sent{Sent: sent}
-		answers.of(l.edge).Answers = append(answers.of(l.edge).Answers, answer)
+		answers.add(l.edge, answer)
 	}
 	err = read(ctx, w.deps.Store, w.layout, func(r *chain.Reader) error {
 		entries, err := r.Entries(ctx, mine)
@@ -180,7 +185,7 @@ func (w *convWorker) Again(ctx context.Context, msgs []bus.Msg) (partition.Effec
 			if e == nil {
 				return fmt.Errorf("message %d of %s is not in its chain", mine[i].Index, mine[i].Conversation)
 			}
-			fan.add(e, marshal(e.GetMessage()), st.conversations[mine[i].Conversation].recipients(e.GetMessage()))
+			fan.add(e.GetSequence(), e.GetOrdinal(), marshal(e.GetMessage()), st.conversations[mine[i].Conversation].recipients(e.GetMessage()))
 		}
 		return err
 	})
@@ -196,7 +201,7 @@ func (w *convWorker) effects(taken int, b *kv.Batch, answers edgeBatches, fan *f
 	if len(answers) > 0 {
 		eff.Answer = func() { w.answer(answers) }
 	}
-	if len(fan.batches) > 0 {
+	if !fan.empty() {
 		eff.Emit = func(ctx context.Context) error { return fan.emit(ctx, w.deps.Bus) }
 	}
 	return eff
@@ -206,7 +211,7 @@ func (w *convWorker) effects(taken int, b *kv.Batch, answers edgeBatches, fan *f
 func (w *convWorker) answer(answers edgeBatches) {
 	for edge, b := range answers {
 		for part := range slices.Chunk(b.GetAnswers(), maxAnswers) {
-			if err := w.deps.Bus.Publish(bus.EdgeSubject(edge), marshal(&imv1.EdgeBatch{Answers: part})); err != nil {
+			if err := publish(w.deps.Bus, bus.EdgeSubject(edge), &imv1.EdgeBatch{Answers: part}); err != nil {
 				w.log.Warn("answers not sent; their clients ask again", "edge", edge, "err", err)
 			}
 		}

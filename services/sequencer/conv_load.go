@@ -3,6 +3,7 @@ package sequencer
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/catena-im/catena/pkg/chain"
 	"github.com/catena-im/catena/pkg/im"
@@ -15,54 +16,71 @@ const (
 	maxCachedIDs     = 16_384  // of the newest messages; a client names them with after, or sends them again
 )
 
-// load reads everything that the commands touch and that is not in memory.
+// load finds what each command is about, and reads what is not in memory.
 func (w *convWorker) load(ctx context.Context, commands []located) (*convState, error) {
-	st := newConvState()
-	var missing []*conversation
-	var refs []chain.MessageRef
-	asked := make(map[im.MessageID]struct{}, len(commands))
-	for _, l := range commands {
+	st := newConvState(len(commands))
+	missing := new(missingConv)
+	for i := range commands {
+		l := &commands[i]
 		if l.refused != nil {
 			continue
 		}
-		id := im.ConversationID(l.command.GetConversationId())
-		if st.conversations[id] == nil {
-			c, ok := w.conversations.Get(id)
-			if !ok {
-				c = &conversation{id: id, parsed: l.parsed}
-				missing = append(missing, c)
-			}
-			st.conversations[id] = c
-		}
-		ask := request(l.command)
-		for _, cm := range []string{ask.clientMessageID, ask.after} {
-			if cm == "" {
-				continue
-			}
-			ref := chain.MessageRef{Conversation: id, ID: im.NewMessageID(id, im.UserID(l.command.GetUserId()), im.ClientMessageID(cm))}
-			if _, known := asked[ref.ID]; known {
-				continue
-			}
-			asked[ref.ID] = struct{}{}
-			if r, ok := w.ids.Get(ref.ID); ok {
-				st.ids[ref.ID] = r
-			} else {
-				refs = append(refs, ref)
-			}
+		l.conversation = w.want(st, missing, im.ConversationID(l.command.GetConversationId()))
+		l.id = l.messageID(l.asked.clientMessageID)
+		w.wantID(st, missing, l.conversation, l.id)
+		if l.asked.after != "" {
+			l.after = l.messageID(l.asked.after)
+			w.wantID(st, missing, l.conversation, l.after)
 		}
 	}
 	return st, read(ctx, w.deps.Store, w.layout, func(r *chain.Reader) error {
-		known, err := r.MessageIDs(ctx, refs)
+		known, err := r.MessageIDs(ctx, missing.ids)
 		if err != nil {
 			return err
 		}
 		for i, rec := range known {
-			if rec != nil {
-				st.ids[refs[i].ID] = rec
-			}
+			st.ids[missing.ids[i].ID] = rec
 		}
-		return loadConversations(ctx, r, missing)
+		return loadConversations(ctx, r, missing.conversations)
 	})
+}
+
+// messageID is the id of the command's user's message that the client calls so.
+func (l *located) messageID(name string) im.MessageID {
+	return im.NewMessageID(l.conversation.id, im.UserID(l.command.GetUserId()), im.ClientMessageID(name))
+}
+
+// missingConv is what a batch touches and what is not in memory.
+type missingConv struct {
+	conversations []*conversation
+	ids           []chain.MessageRef
+}
+
+// want brings a conversation into st, or notes that it is to be read.
+func (w *convWorker) want(st *convState, missing *missingConv, id im.ConversationID) *conversation {
+	if c := st.conversations[id]; c != nil {
+		return c
+	}
+	c, known := w.conversations.Get(id)
+	if !known {
+		id = im.ConversationID(strings.Clone(string(id)))
+		parsed, _ := id.Parse() // decode has done so
+		c = &conversation{id: id, parsed: parsed}
+		missing.conversations = append(missing.conversations, c)
+	}
+	st.conversations[c.id] = c
+	return c
+}
+
+// wantID does the same for the record of a message id.
+func (w *convWorker) wantID(st *convState, missing *missingConv, c *conversation, id im.MessageID) {
+	if _, ok := st.ids[id]; ok {
+		return
+	}
+	r, known := w.ids.Get(id)
+	if st.ids[id] = r; !known {
+		missing.ids = append(missing.ids, chain.MessageRef{Conversation: c.id, ID: id})
+	}
 }
 
 // loadConversations fills in heads, and the members of groups.
@@ -109,8 +127,8 @@ func (w *convWorker) keep(st *convState) {
 	for w.records > maxCachedRecords && w.conversations.Len() > 0 {
 		w.conversations.RemoveOldest()
 	}
-	for id, r := range st.ids {
-		w.ids.Add(id, r)
+	for _, id := range st.entered {
+		w.ids.Add(id, st.ids[id])
 	}
 }
 

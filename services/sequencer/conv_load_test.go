@@ -31,7 +31,7 @@ func TestCacheOfConversationsIsBounded(t *testing.T) {
 		w := newConvWorker(chain.Layout{ConvPartitions: 1, UserPartitions: 1}, Deps{}, bus.Partition{Kind: bus.Conv}, 1, slog.New(slog.DiscardHandler))
 		for round := range 2 {
 			for i := range c.groups {
-				st := newConvState()
+				st := newConvState(0)
 				g := crowd(i, c.members, c.often)
 				if known, ok := w.conversations.Get(g.id); ok {
 					g = known
@@ -55,7 +55,7 @@ func TestCacheOfConversationsIsBounded(t *testing.T) {
 func TestOneLargeGroupLeavesTheOthersInMemory(t *testing.T) {
 	w := newConvWorker(chain.Layout{ConvPartitions: 1, UserPartitions: 1}, Deps{}, bus.Partition{Kind: bus.Conv}, 1, slog.New(slog.DiscardHandler))
 	for _, c := range []*conversation{crowd(1, 2, 1), crowd(2, maxEver, maxIntervals), crowd(3, 2, 1)} {
-		st := newConvState()
+		st := newConvState(0)
 		st.conversations[c.id] = c
 		w.keep(st)
 	}

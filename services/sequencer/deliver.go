@@ -2,7 +2,6 @@ package sequencer
 
 import (
 	"github.com/catena-im/catena/pkg/bus"
-	"github.com/catena-im/catena/pkg/chain"
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
@@ -19,7 +18,7 @@ type deliveries struct {
 // placed is a message and where it stands in user chains.
 type placed struct {
 	message []byte
-	at      []chain.UserPlace
+	at      []userPlace
 }
 
 type edgeAnswer struct {
@@ -31,13 +30,14 @@ type edgeAnswer struct {
 type outgoing struct {
 	batches []*imv1.EdgeBatch
 	bytes   int // of the last batch, about
+	entry   int // number of the entry that the last delivery of the last batch is of; -1: of none
 }
 
 func newDeliveries(w *userWorker) *deliveries {
 	return &deliveries{worker: w, edges: make(map[string]*outgoing)}
 }
 
-func (d *deliveries) deliver(message []byte, at []chain.UserPlace) {
+func (d *deliveries) deliver(message []byte, at []userPlace) {
 	d.entries = append(d.entries, placed{message, at})
 }
 
@@ -59,7 +59,7 @@ func (d *deliveries) send() {
 			if len(b.GetDeliveries())+len(b.GetReads()) > 0 {
 				b.UserPartition, b.Epoch, b.LaneSequence = uint32(w.part.Number), w.epoch, w.sessions.nextLane(edge)
 			}
-			if err := w.deps.Bus.Publish(bus.EdgeSubject(edge), marshal(b)); err != nil {
+			if err := publish(w.deps.Bus, bus.EdgeSubject(edge), b); err != nil {
 				w.log.Warn("deliveries not sent; their clients pull", "edge", edge, "err", err)
 			}
 		}
@@ -69,50 +69,52 @@ func (d *deliveries) send() {
 // route sorts by edge.
 func (d *deliveries) route() {
 	for _, a := range d.answers {
-		b := d.room(a.edge, 300)
+		b := d.to(a.edge).room(300)
 		b.Answers = append(b.Answers, a.answer)
 	}
-	byEdge := make(map[string]*imv1.Delivery)
-	for _, e := range d.entries {
-		clear(byEdge)
+	for n, e := range d.entries {
 		for _, p := range e.at {
-			t := (*imv1.Target)(nil)
-			d.worker.sessions.edgesOf(string(p.User), func(edge string) {
-				if t == nil {
-					t = &imv1.Target{UserId: string(p.User), UserIndex: uint64(p.Index)}
-				}
-				if byEdge[edge] == nil {
-					byEdge[edge] = &imv1.Delivery{Message: e.message}
-				}
-				byEdge[edge].Targets = append(byEdge[edge].Targets, t)
-			})
-		}
-		for edge, delivery := range byEdge {
-			n := len(delivery.GetMessage()) + 16
-			for _, t := range delivery.GetTargets() {
-				n += len(t.GetUserId()) + 16
-			}
-			b := d.room(edge, n)
-			b.Deliveries = append(b.Deliveries, delivery)
+			d.worker.sessions.edgesOf(string(p.user), func(edge string) { d.target(edge, n, e.message, p) })
 		}
 	}
 	for _, r := range d.reads {
 		d.worker.sessions.edgesOf(r.GetUserId(), func(edge string) {
-			b := d.room(edge, len(r.GetUserId())+len(r.GetMoved().GetConversationId())+32)
+			b := d.to(edge).room(len(r.GetUserId()) + len(r.GetMoved().GetConversationId()) + 32)
 			b.Reads = append(b.Reads, r)
 		})
 	}
 }
 
-// room is the batch for edge that takes n more bytes.
-func (d *deliveries) room(edge string, n int) *imv1.EdgeBatch {
+// target names a user whom edge hands the message of the entry with this number.
+func (d *deliveries) target(edge string, entry int, message []byte, p userPlace) {
+	t := &imv1.Target{UserId: string(p.user), UserIndex: uint64(p.index)}
+	cost := len(t.GetUserId()) + 16
+	o := d.to(edge)
+	if o.entry != entry || o.bytes+cost > maxPayload {
+		b := o.room(len(message) + 16)
+		b.Deliveries = append(b.Deliveries, &imv1.Delivery{Message: message})
+		o.entry = entry
+	}
+	o.bytes += cost
+	b := o.batches[len(o.batches)-1]
+	last := b.GetDeliveries()[len(b.GetDeliveries())-1]
+	last.Targets = append(last.Targets, t)
+}
+
+// to is what goes to edge.
+func (d *deliveries) to(edge string) *outgoing {
 	o := d.edges[edge]
 	if o == nil {
-		o = new(outgoing)
+		o = &outgoing{entry: -1}
 		d.edges[edge] = o
 	}
+	return o
+}
+
+// room is the batch that takes n more bytes.
+func (o *outgoing) room(n int) *imv1.EdgeBatch {
 	if len(o.batches) == 0 || o.bytes+n > maxPayload {
-		o.batches, o.bytes = append(o.batches, new(imv1.EdgeBatch)), 0
+		o.batches, o.bytes, o.entry = append(o.batches, new(imv1.EdgeBatch)), 0, -1
 	}
 	o.bytes += n
 	return o.batches[len(o.batches)-1]

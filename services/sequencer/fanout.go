@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,7 +20,10 @@ type fanout struct {
 	layout  chain.Layout
 	from    bus.Partition
 	epoch   uint64
-	batches map[int][]*sized // by user partition, in order
+	batches [][]*sized // by user partition, in order
+
+	entries []*imv1.FanoutEntry // of the message that is added, by user partition; nil: none
+	touched []int               // where entries holds one
 }
 
 // sized is a batch and what it comes to.
@@ -30,22 +34,31 @@ type sized struct {
 }
 
 func newFanout(l chain.Layout, from bus.Partition, epoch uint64) *fanout {
-	return &fanout{layout: l, from: from, epoch: epoch, batches: make(map[int][]*sized)}
+	return &fanout{
+		layout: l, from: from, epoch: epoch,
+		batches: make([][]*sized, l.UserPartitions), entries: make([]*imv1.FanoutEntry, l.UserPartitions),
+	}
 }
 
-// add hands the entry, whose encoded message is given, to the partitions of users.
-func (f *fanout) add(e *imv1.ChainEntry, message []byte, users []im.UserID) {
-	parts := make(map[int]*imv1.FanoutEntry, min(len(users), f.layout.UserPartitions))
+// add hands the encoded message that stands at sequence and ordinal to the partitions of users.
+func (f *fanout) add(sequence uint64, ordinal uint32, message []byte, users []im.UserID) {
 	for _, u := range users {
 		q := f.layout.User(u)
-		if parts[q] == nil {
-			parts[q] = &imv1.FanoutEntry{Sequence: e.GetSequence(), Ordinal: e.GetOrdinal(), Message: message}
+		if f.entries[q] == nil {
+			f.entries[q] = &imv1.FanoutEntry{Sequence: sequence, Ordinal: ordinal, Message: message}
+			f.touched = append(f.touched, q)
 		}
-		parts[q].UserIds = append(parts[q].UserIds, string(u))
+		f.entries[q].UserIds = append(f.entries[q].UserIds, string(u))
 	}
-	for q, entry := range parts {
-		f.put(q, entry)
+	for _, q := range f.touched {
+		f.put(q, f.entries[q])
+		f.entries[q] = nil
 	}
+	f.touched = f.touched[:0]
+}
+
+func (f *fanout) empty() bool {
+	return !slices.ContainsFunc(f.batches, func(list []*sized) bool { return len(list) > 0 })
 }
 
 func (f *fanout) put(q int, e *imv1.FanoutEntry) {
@@ -69,11 +82,16 @@ func (f *fanout) put(q int, e *imv1.FanoutEntry) {
 func (f *fanout) emit(ctx context.Context, b Bus) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for q, list := range f.batches {
+		if len(list) == 0 {
+			continue
+		}
 		g.Go(func() error {
 			to := bus.Partition{Kind: bus.User, Number: q}
 			for _, s := range list {
-				payload := marshal(&imv1.UserBatch{Source: &imv1.UserBatch_Fanout{Fanout: s.batch}})
-				if err := appendPatiently(ctx, b, to, f.id(s.batch), payload); err != nil {
+				err := published(&imv1.UserBatch{Source: &imv1.UserBatch_Fanout{Fanout: s.batch}}, func(payload []byte) error {
+					return appendPatiently(ctx, b, to, f.id(s.batch), payload)
+				})
+				if err != nil {
 					return fmt.Errorf("fan out to %s: %w", to, err)
 				}
 			}

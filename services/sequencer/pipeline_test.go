@@ -73,15 +73,19 @@ func TestPipelineReportsWhatIsBuiltWrong(t *testing.T) {
 		},
 		"a cache of user heads that is behind": func(p partition.Processor) {
 			if w, ok := p.(*userWorker); ok {
-				for _, h := range w.heads.Values() {
-					h.LastIndex--
+				for _, c := range w.chains.Values() {
+					if c.head != nil {
+						c.head.LastIndex--
+					}
 				}
 			}
 		},
 		"a cache of list records that is behind": func(p partition.Processor) {
 			if w, ok := p.(*userWorker); ok {
 				for _, l := range w.lists.Values() {
-					l.ReadIndex = 0
+					if l.record != nil {
+						l.record.ReadIndex = 0
+					}
 				}
 			}
 		},
@@ -300,6 +304,22 @@ func judge(c *cell) {
 	}
 	judgeAnswers(c, m)
 	judgeDeliveries(c, m)
+	judgeCaches(c)
+}
+
+// judgeCaches looks for names that refer to messages which were overwritten: they would keep whole batches in memory.
+func judgeCaches(c *cell) {
+	for p, o := range c.owners {
+		w, ok := o.proc.(*userWorker)
+		if !ok {
+			continue
+		}
+		for _, ref := range w.lists.Keys() {
+			if strings.Contains(string(ref.User)+string(ref.Conversation), spoiled) {
+				c.violate("%s keeps the memory of a batch: %q", p, ref)
+			}
+		}
+	}
 }
 
 // judgeConversation is L1, L2 and L3, and L1 again for the user chains.

@@ -125,7 +125,7 @@ func (s *Sequencer) refan(ctx context.Context, from bus.Partition, run []standin
 		}
 		for i, e := range entries {
 			users := conversations[run[i].ref.Conversation].recipients(e.GetMessage())
-			fan.add(e, marshal(e.GetMessage()), slices.DeleteFunc(users, func(u im.UserID) bool {
+			fan.add(e.GetSequence(), e.GetOrdinal(), marshal(e.GetMessage()), slices.DeleteFunc(users, func(u im.UserID) bool {
 				return !have.lacks(u, run[i].position)
 			}))
 		}

@@ -8,6 +8,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 
 	"github.com/catena-im/catena/pkg/bus"
 	"github.com/catena-im/catena/pkg/chain"
@@ -21,7 +23,7 @@ type Config struct {
 	Layout chain.Layout
 }
 
-// Bus is what the workers say and hear; *bus.Bus is one.
+// Bus is what the workers say and hear; *bus.Bus is one. It keeps no payload when it has returned.
 type Bus interface {
 	// AppendUntil publishes to a stream and retries until ctx ends.
 	AppendUntil(ctx context.Context, p bus.Partition, msgID string, payload []byte) (uint64, error)
@@ -79,13 +81,39 @@ func read(ctx context.Context, store kv.Store, l chain.Layout, fn func(*chain.Re
 	return fn(chain.NewReader(l, snap))
 }
 
-// marshal encodes a message of the wire.
-func marshal(m interface{ MarshalVT() ([]byte, error) }) []byte {
-	b, err := m.MarshalVT()
-	if err != nil {
+// wire is a message as the generated code encodes it.
+type wire interface {
+	SizeVT() int
+	MarshalToSizedBufferVT(b []byte) (int, error)
+}
+
+// marshal encodes m.
+func marshal(m wire) []byte { return marshalInto(nil, m) }
+
+// marshalInto encodes m into b, or into a larger one.
+func marshalInto(b []byte, m wire) []byte {
+	size := m.SizeVT()
+	b = slices.Grow(b[:0], size)[:size]
+	if _, err := m.MarshalToSizedBufferVT(b); err != nil {
 		panic(fmt.Sprintf("encode %T: %v", m, err)) // never: no message has required fields
 	}
 	return b
+}
+
+// payloads are buffers of messages that were published. A payload has some 100 KB under load, and the bus keeps none.
+var payloads = sync.Pool{New: func() any { return new([]byte) }}
+
+// published calls send with the encoded m.
+func published(m wire, send func(payload []byte) error) error {
+	b := payloads.Get().(*[]byte)
+	defer payloads.Put(b)
+	*b = marshalInto(*b, m)
+	return send(*b)
+}
+
+// publish sends m as a core message.
+func publish(b Bus, s bus.Subject, m wire) error {
+	return published(m, func(payload []byte) error { return b.Publish(s, payload) })
 }
 
 const (
@@ -97,11 +125,11 @@ const (
 // edgeBatches gathers what goes to each edge.
 type edgeBatches map[string]*imv1.EdgeBatch
 
-func (b edgeBatches) of(edge string) *imv1.EdgeBatch {
+func (b edgeBatches) add(edge string, a *imv1.Answer) {
 	e := b[edge]
 	if e == nil {
 		e = new(imv1.EdgeBatch)
 		b[edge] = e
 	}
-	return e
+	e.Answers = append(e.Answers, a)
 }

@@ -26,6 +26,7 @@ type conversation struct {
 	head    *imv1.ConversationHead // nil: there is none yet
 	members []member               // of a group, sorted by user; everybody who is or was in
 	cached  int                    // records that the worker's cache counts for it
+	moved   bool                   // the batch changed the head
 }
 
 // member is a user who is or was in a group.
@@ -65,9 +66,9 @@ func (c *conversation) recipients(msg *imv1.Message) []im.UserID {
 	var out []im.UserID
 	switch {
 	case c.parsed.Kind == im.KindSingle:
-		users := c.parsed.Users // a copy: Compact writes
-		for _, u := range slices.Compact(users[:]) {
-			if vis.Admits(sender, u) {
+		out = make([]im.UserID, 0, 2)
+		for i, u := range c.parsed.Users {
+			if vis.Admits(sender, u) && (i == 0 || u != c.parsed.Users[0]) {
 				out = append(out, u)
 			}
 		}
@@ -93,70 +94,71 @@ func (c *conversation) recipients(msg *imv1.Message) []im.UserID {
 // convState is what the conversation step folds over. It is loaded with everything that a batch touches.
 type convState struct {
 	conversations map[im.ConversationID]*conversation
-	ids           map[im.MessageID]*imv1.MessageIdRecord // absent: no such message
+	ids           map[im.MessageID]*imv1.MessageIdRecord // nil: no such message
+	entered       []im.MessageID                         // those of ids that were made here
 }
 
-func newConvState() *convState {
-	return &convState{conversations: make(map[im.ConversationID]*conversation), ids: make(map[im.MessageID]*imv1.MessageIdRecord)}
+// newConvState has room for what so many commands touch.
+func newConvState(commands int) *convState {
+	return &convState{
+		conversations: make(map[im.ConversationID]*conversation, commands),
+		ids:           make(map[im.MessageID]*imv1.MessageIdRecord, 2*commands),
+	}
 }
 
-// entered is a command that took a place in the chain.
+// entered is what becomes of a command that takes a place in the chain.
 type entered struct {
-	entry      *imv1.ChainEntry
+	message    *imv1.Message // nil: the command was refused, or is repeated
 	digest     uint64
 	recipients []im.UserID
 	changed    []im.UserID // members whose record the command changed
 }
 
-// step applies one command. It answers the command and, if the command took a place in the chain, what has to be
-// written. It changes st accordingly. A refused command changes nothing.
-func (st *convState) step(at place, cmd *imv1.Command) (*imv1.Answer, *entered) {
-	answer := &imv1.Answer{Session: cmd.GetSession(), RequestId: cmd.GetRequestId()}
-	c := st.conversations[im.ConversationID(cmd.GetConversationId())]
-	user := im.UserID(cmd.GetUserId())
-	ask := request(cmd)
-	id := im.NewMessageID(c.id, user, im.ClientMessageID(ask.clientMessageID))
-	digest := contentDigest(cmd)
-	if r := st.ids[id]; r != nil {
-		answer.Result = &imv1.Answer_Sent{Sent: sentAgain(c.id, id, r, digest)}
-		return answer, nil
+// step applies one command, which load has prepared. It answers the command and, if the command took a place in the
+// chain, what has to be written. It changes st accordingly. A refused command changes nothing.
+func (st *convState) step(l *located) (*imv1.Answer, entered) {
+	answer := &imv1.Answer{Session: l.command.GetSession(), RequestId: l.command.GetRequestId()}
+	c := l.conversation
+	digest := contentDigest(l.command)
+	if r := st.ids[l.id]; r != nil {
+		answer.Result = &imv1.Answer_Sent{Sent: sentAgain(c.id, l.id, r, digest)}
+		return answer, entered{}
 	}
-	msg, changed, refused := st.decide(c, user, cmd)
+	msg, changed, refused := st.decide(l)
 	if refused != nil {
 		answer.Result = &imv1.Answer_Error{Error: refused.Wire()}
-		return answer, nil
+		return answer, entered{}
 	}
-	msg.MessageId = id[:]
-	msg.ClientMessageId = ask.clientMessageID
+	msg.MessageId = l.id[:]
+	msg.ClientMessageId = l.asked.clientMessageID
 	msg.ConversationId = string(c.id)
 	msg.ConversationIndex = c.head.GetLastIndex()
-	msg.SenderId = string(user)
-	msg.ServerTimeMs = at.timeMs
-	e := &entered{
-		entry:  &imv1.ChainEntry{Message: msg, Sequence: at.sequence, Ordinal: at.ordinal},
-		digest: digest, recipients: c.recipients(msg), changed: changed,
+	msg.SenderId = l.command.GetUserId()
+	msg.ServerTimeMs = l.timeMs
+	st.ids[l.id] = &imv1.MessageIdRecord{
+		ConversationIndex: msg.GetConversationIndex(), Sequence: l.sequence, Ordinal: l.ordinal,
+		ContentDigest: digest, ServerTimeMs: l.timeMs,
 	}
-	st.ids[id] = &imv1.MessageIdRecord{
-		ConversationIndex: msg.GetConversationIndex(), Sequence: at.sequence, Ordinal: at.ordinal,
-		ContentDigest: digest, ServerTimeMs: at.timeMs,
-	}
+	st.entered = append(st.entered, l.id)
 	answer.Result = &imv1.Answer_Sent{Sent: sentOf(msg)}
-	return answer, e
+	return answer, entered{message: msg, digest: digest, recipients: c.recipients(msg), changed: changed}
 }
 
-// decide carries the command out on c: it takes the next index and changes members, or refuses and changes nothing.
-func (st *convState) decide(c *conversation, user im.UserID, cmd *imv1.Command) (*imv1.Message, []im.UserID, *refusal.Refusal) {
-	switch a := cmd.GetAction().(type) {
+// decide carries the command out on its conversation: it takes the next index and changes members, or refuses and
+// changes nothing.
+func (st *convState) decide(l *located) (*imv1.Message, []im.UserID, *refusal.Refusal) {
+	c, user := l.conversation, im.UserID(l.command.GetUserId())
+	switch a := l.command.GetAction().(type) {
 	case *imv1.Command_CreateGroup:
 		return c.create(user, a.CreateGroup)
 	case *imv1.Command_Send:
-		msg, refused := st.send(c, user, a.Send)
+		msg, refused := st.send(l, a.Send)
 		return msg, nil, refused
 	}
 	if c.parsed.Kind != im.KindGroup || !c.in(user) {
 		return nil, nil, notAMember(c.id)
 	}
-	switch a := cmd.GetAction().(type) {
+	switch a := l.command.GetAction().(type) {
 	case *imv1.Command_AddMembers:
 		return c.add(user, a.AddMembers.GetUserIds())
 	case *imv1.Command_RemoveMembers:
@@ -168,7 +170,8 @@ func (st *convState) decide(c *conversation, user im.UserID, cmd *imv1.Command) 
 }
 
 // send enters a message.
-func (st *convState) send(c *conversation, user im.UserID, s *imv1.Send) (*imv1.Message, *refusal.Refusal) {
+func (st *convState) send(l *located, s *imv1.Send) (*imv1.Message, *refusal.Refusal) {
+	c, user := l.conversation, im.UserID(l.command.GetUserId())
 	if !c.in(user) {
 		return nil, notAMember(c.id)
 	}
@@ -178,9 +181,9 @@ func (st *convState) send(c *conversation, user im.UserID, s *imv1.Send) (*imv1.
 				"the visibility names %q, who is not in %s; name members only", u, c.id)
 		}
 	}
-	if after := s.GetAfter(); after != "" && st.ids[im.NewMessageID(c.id, user, im.ClientMessageID(after))] == nil {
+	if s.GetAfter() != "" && st.ids[l.after] == nil {
 		return nil, refusal.New(imv1.ErrorCode_ERROR_CODE_OUT_OF_ORDER,
-			"message %q, which comes before this one, is not in %s; send it first, then this one again", after, c.id)
+			"message %q, which comes before this one, is not in %s; send it first, then this one again", s.GetAfter(), c.id)
 	}
 	if c.head == nil {
 		c.head = &imv1.ConversationHead{Kind: imv1.ConversationKind_CONVERSATION_KIND_SINGLE}
@@ -238,8 +241,7 @@ func request(cmd *imv1.Command) asked {
 
 // oversize refuses a command of which a part is larger than an edge lets it be. What such a command comes to might not
 // fit into a commit or a message, and then the partition could not go on.
-func oversize(cmd *imv1.Command) *refusal.Refusal {
-	ask := request(cmd)
+func oversize(cmd *imv1.Command, ask asked) *refusal.Refusal {
 	send := cmd.GetSend()
 	long := func(id string) bool { return len(id) > im.MaxID }
 	switch {

@@ -21,7 +21,7 @@ type convScript struct {
 
 func newConvScript() *convScript {
 	return &convScript{
-		state:  &convState{conversations: map[im.ConversationID]*conversation{}, ids: map[im.MessageID]*imv1.MessageIdRecord{}},
+		state:  newConvState(0),
 		groups: map[string]im.ConversationID{}, names: map[im.ConversationID]string{},
 	}
 }
@@ -62,8 +62,15 @@ func (s *convScript) run(t *testing.T, words []string) string {
 		t.Fatalf("unknown command %q", verb)
 	}
 	s.at.sequence++
-	answer, e := s.state.step(s.at, cmd)
+	answer, e := s.state.step(locate(s.at, s.state.conversations[im.ConversationID(cmd.GetConversationId())], cmd))
 	return s.show(answer, e) + "\n"
+}
+
+// locate prepares a command as load does.
+func locate(at place, c *conversation, cmd *imv1.Command) *located {
+	l := &located{place: at, command: cmd, asked: request(cmd), conversation: c}
+	l.id, l.after = l.messageID(l.asked.clientMessageID), l.messageID(l.asked.after)
+	return l
 }
 
 // resolve finds the conversation that a script line names: a group, or the peer of a single conversation.
@@ -108,7 +115,7 @@ func sendOf(cm string, rest []string) *imv1.Send {
 	return m
 }
 
-func (s *convScript) show(a *imv1.Answer, e *entered) string {
+func (s *convScript) show(a *imv1.Answer, e entered) string {
 	if err := a.GetError(); err != nil {
 		return fmt.Sprintf("%s: %s", strings.TrimPrefix(err.GetCode().String(), "ERROR_CODE_"), s.plain(err.GetText()))
 	}
@@ -120,10 +127,10 @@ func (s *convScript) show(a *imv1.Answer, e *entered) string {
 	if sent.GetContentDiffers() {
 		out += " content differs"
 	}
-	if e == nil {
+	if e.message == nil {
 		return out
 	}
-	if sys := e.entry.GetMessage().GetBody().GetSystem(); sys != nil {
+	if sys := e.message.GetBody().GetSystem(); sys != nil {
 		out += fmt.Sprintf(" %s %v", strings.TrimPrefix(sys.GetEvent().String(), "SYSTEM_EVENT_"), sys.GetUserIds())
 		if sys.GetNewOwnerId() != "" {
 			out += " owner " + sys.GetNewOwnerId()

@@ -2,6 +2,7 @@ package sequencer
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/catena-im/catena/pkg/im"
 	"github.com/catena-im/catena/pkg/refusal"
@@ -29,12 +30,13 @@ func (c *conversation) create(user im.UserID, r *imv1.CreateGroup) (*imv1.Messag
 		return nil, nil, groupFull(len(users))
 	}
 	c.head = &imv1.ConversationHead{
-		Kind: imv1.ConversationKind_CONVERSATION_KIND_GROUP, LastIndex: 1, Title: r.GetTitle(), OwnerId: string(user),
+		Kind: imv1.ConversationKind_CONVERSATION_KIND_GROUP, LastIndex: 1, Title: strings.Clone(r.GetTitle()),
 	}
 	for _, u := range users {
 		c.join(u)
 	}
-	c.find(user).record.Role = imv1.MemberRole_MEMBER_ROLE_OWNER
+	owner := c.find(user)
+	owner.record.Role, c.head.OwnerId = imv1.MemberRole_MEMBER_ROLE_OWNER, string(owner.user)
 	return system(imv1.SystemEvent_SYSTEM_EVENT_GROUP_CREATED, users, &imv1.SystemBody{Title: r.GetTitle()}), users, nil
 }
 
@@ -164,11 +166,12 @@ func groupFull(n int) *refusal.Refusal {
 		"the group would have %d members and may have %d; remove some or make another group", n, im.MaxMembers)
 }
 
-// distinct is names without repetitions, sorted.
+// distinct is names without repetitions, sorted. They are copied: a group keeps the names of its members longer than the
+// memory of a command lasts.
 func distinct(names []string) []im.UserID {
 	users := make([]im.UserID, len(names))
 	for i, n := range names {
-		users[i] = im.UserID(n)
+		users[i] = im.UserID(strings.Clone(n))
 	}
 	slices.Sort(users)
 	return slices.Compact(users)

@@ -13,12 +13,12 @@ func group(t *testing.T) (c *conversation, do func(cmd *imv1.Command) imv1.Error
 	t.Helper()
 	id := im.Group("o", "g")
 	c = &conversation{id: id, parsed: im.Conversation{Kind: im.KindGroup}}
-	st := &convState{conversations: map[im.ConversationID]*conversation{id: c}, ids: map[im.MessageID]*imv1.MessageIdRecord{}}
+	st := newConvState(0)
 	n := uint64(0)
 	do = func(cmd *imv1.Command) imv1.ErrorCode {
 		n++
 		cmd.UserId, cmd.ConversationId = "o", string(id)
-		a, _ := st.step(place{sequence: n}, cmd)
+		a, _ := st.step(locate(place{sequence: n}, c, cmd))
 		return a.GetError().GetCode()
 	}
 	if code := do(create("o", "g", "t", nil)); code != 0 {
@@ -74,10 +74,10 @@ func TestGroupIsMadeUnderItsOwnIdOnly(t *testing.T) {
 	single := &conversation{id: "s:o:o", parsed: im.Conversation{Kind: im.KindSingle, Users: [2]im.UserID{"o", "o"}}}
 	other := &conversation{id: im.Group("x", "g"), parsed: im.Conversation{Kind: im.KindGroup}}
 	for _, c := range []*conversation{single, other} {
-		st := &convState{conversations: map[im.ConversationID]*conversation{c.id: c}, ids: map[im.MessageID]*imv1.MessageIdRecord{}}
 		cmd := create("o", "g", "t", nil)
 		cmd.ConversationId = string(c.id)
-		if a, e := st.step(place{sequence: 1}, cmd); a.GetError().GetCode() != imv1.ErrorCode_ERROR_CODE_INVALID_ID || e != nil || c.head != nil {
+		a, e := newConvState(0).step(locate(place{sequence: 1}, c, cmd))
+		if a.GetError().GetCode() != imv1.ErrorCode_ERROR_CODE_INVALID_ID || e.message != nil || c.head != nil {
 			t.Errorf("a group under %s: %v", c.id, a)
 		}
 	}

@@ -7,89 +7,108 @@ import (
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
-// userState is what the user step folds over. It is loaded with everything that a batch touches.
+// userState is what the user step folds over, beside the chains and lists that each of its inputs comes with.
 type userState struct {
-	heads    map[im.UserID]*imv1.UserHead       // nil value: no chain yet
-	lists    map[chain.ListRef]*imv1.ListRecord // nil value: not in the list
-	progress []*imv1.FanoutProgress             // by conversation partition; nil: nothing applied
-	touched  map[im.UserID]struct{}             // heads that changed
-	listed   map[chain.ListRef]struct{}         // list records that changed
-	entries  []userEntry                        // new entries
-	moved    map[chain.ListRef]*imv1.ReadMoved  // read positions that moved, the last of each
+	progress []position                        // by conversation partition; zero: nothing applied
+	chains   []*userChain                      // those that changed
+	moved    map[chain.ListRef]*imv1.ReadMoved // read positions that moved, the last of each
 }
 
-// userEntry is a new entry of user chains.
-type userEntry struct {
-	entry *imv1.UserChainEntry
-	at    []chain.UserPlace
+// userChain is the state of the chain of one user, and what a batch changes of it.
+type userChain struct {
+	user im.UserID
+	head *imv1.UserHead // nil: no chain yet
+
+	changed bool        // the head
+	entered []chain.Ref // the last entries of the chain
+	lists   []*listed   // those that changed
 }
 
-func newUserState(progress []*imv1.FanoutProgress) *userState {
-	return &userState{
-		heads: make(map[im.UserID]*imv1.UserHead), lists: make(map[chain.ListRef]*imv1.ListRecord), progress: progress,
-		touched: make(map[im.UserID]struct{}), listed: make(map[chain.ListRef]struct{}),
-		moved: make(map[chain.ListRef]*imv1.ReadMoved),
-	}
+// listed is a conversation in a user's list.
+type listed struct {
+	ref     chain.ListRef
+	record  *imv1.ListRecord // nil: not in the list
+	changed bool             // by the batch
 }
 
-// fanout enters one message into the chains of the users it names, and answers where. A repeated entry answers nil.
-func (st *userState) fanout(from int, e *imv1.FanoutEntry, msg *imv1.MessagePlace) []chain.UserPlace {
-	if !st.advance(from, e) {
+// userPlace is where an entry stands in the chain of a user.
+type userPlace struct {
+	user  im.UserID
+	index im.UserIndex
+}
+
+// spot is what an entry or a command of a user touches.
+type spot struct {
+	chain *userChain
+	list  *listed
+}
+
+func newUserState(progress []position) *userState {
+	return &userState{progress: progress, moved: make(map[chain.ListRef]*imv1.ReadMoved)}
+}
+
+// fanout enters the message that stands at p into the chains of users, and answers where. What is repeated answers nil.
+func (st *userState) fanout(from int, p position, m chain.Place, users []spot) []userPlace {
+	if p.compare(st.progress[from]) <= 0 {
 		return nil
 	}
-	at := make([]chain.UserPlace, len(e.GetUserIds()))
-	for i, id := range e.GetUserIds() {
-		u := im.UserID(id)
-		h := st.head(u)
+	st.progress[from] = p
+	at := make([]userPlace, len(users))
+	for i, s := range users {
+		h := st.head(s.chain)
 		h.LastIndex++
-		r := st.list(chain.ListRef{User: u, Conversation: im.ConversationID(msg.GetConversationId())})
-		r.SeenIndex, r.UpdatedMs = msg.GetConversationIndex(), msg.GetServerTimeMs()
-		at[i] = chain.UserPlace{User: u, Index: im.UserIndex(h.LastIndex)}
+		s.chain.entered = append(s.chain.entered, m.Ref)
+		r := s.record()
+		r.SeenIndex, r.UpdatedMs = uint64(m.Index), m.TimeMs
+		at[i] = userPlace{s.chain.user, im.UserIndex(h.LastIndex)}
 	}
-	st.entries = append(st.entries, userEntry{at: at, entry: &imv1.UserChainEntry{
-		ConversationId: msg.GetConversationId(), ConversationIndex: msg.GetConversationIndex(),
-	}})
 	return at
 }
 
-// advance moves the progress of conversation partition from to e and reports false when e was applied before.
-func (st *userState) advance(from int, e *imv1.FanoutEntry) bool {
-	p := st.progress[from]
-	if p != nil && (e.GetSequence() < p.GetSequence() || e.GetSequence() == p.GetSequence() && e.GetOrdinal() <= p.GetOrdinal()) {
-		return false
+// head is the head of c, to be changed.
+func (st *userState) head(c *userChain) *imv1.UserHead {
+	if !c.changed {
+		c.changed = true
+		st.chains = append(st.chains, c)
 	}
-	st.progress[from] = &imv1.FanoutProgress{Sequence: e.GetSequence(), Ordinal: e.GetOrdinal()}
-	return true
+	if c.head == nil {
+		c.head = &imv1.UserHead{OldestIndex: 1}
+	}
+	return c.head
 }
 
-// head is the chain head of u, to be changed.
-func (st *userState) head(u im.UserID) *imv1.UserHead {
-	st.touched[u] = struct{}{}
-	h := st.heads[u]
-	if h == nil {
-		h = &imv1.UserHead{OldestIndex: 1}
-		st.heads[u] = h
+// record is the list record at s, to be changed together with the head.
+func (s spot) record() *imv1.ListRecord {
+	if !s.list.changed {
+		s.list.changed = true
+		s.chain.lists = append(s.chain.lists, s.list)
 	}
-	return h
+	if s.list.record == nil {
+		s.list.record = new(imv1.ListRecord)
+	}
+	return s.list.record
 }
 
-// list is the list record of ref, to be changed.
-func (st *userState) list(ref chain.ListRef) *imv1.ListRecord {
-	st.listed[ref] = struct{}{}
-	r := st.lists[ref]
-	if r == nil {
-		r = new(imv1.ListRecord)
-		st.lists[ref] = r
+// write adds what the batch changed of the chain to out, in the order of the keys.
+func (c *userChain) write(out *chain.Writer) {
+	first := im.UserIndex(c.head.GetLastIndex()) - im.UserIndex(len(c.entered)) + 1
+	for i, ref := range c.entered {
+		out.UserEntry(c.user, first+im.UserIndex(i), ref)
 	}
-	return r
+	out.UserHead(c.user, c.head)
+	for _, l := range c.lists {
+		out.List(l.ref.User, l.ref.Conversation, l.record)
+		l.changed = false
+	}
+	c.changed, c.entered, c.lists = false, nil, nil
 }
 
-// command applies one command of a user and answers it.
-func (st *userState) command(cmd *imv1.UserCommand) *imv1.Answer {
+// command applies one command of the user at s and answers it.
+func (st *userState) command(cmd *imv1.UserCommand, s spot) *imv1.Answer {
 	answer := &imv1.Answer{Session: cmd.GetSession(), RequestId: cmd.GetRequestId()}
 	switch a := cmd.GetAction().(type) {
 	case *imv1.UserCommand_MarkRead:
-		st.markRead(answer, im.UserID(cmd.GetUserId()), a.MarkRead)
+		st.markRead(answer, s, a.MarkRead.GetReadIndex())
 	default:
 		answer.Result = &imv1.Answer_Error{Error: refusal.New(imv1.ErrorCode_ERROR_CODE_UNKNOWN_TYPE,
 			"this server does not know the command; a newer one may").Wire()}
@@ -98,22 +117,22 @@ func (st *userState) command(cmd *imv1.UserCommand) *imv1.Answer {
 }
 
 // markRead moves a read position forward, at most to the last entry that the user's chain holds of the conversation.
-func (st *userState) markRead(answer *imv1.Answer, u im.UserID, r *imv1.MarkRead) {
-	ref := chain.ListRef{User: u, Conversation: im.ConversationID(r.GetConversationId())}
-	if st.lists[ref] == nil {
+func (st *userState) markRead(answer *imv1.Answer, s spot, to uint64) {
+	c := string(s.list.ref.Conversation)
+	if s.list.record == nil {
 		answer.Result = &imv1.Answer_Error{Error: refusal.New(imv1.ErrorCode_ERROR_CODE_NOT_A_MEMBER,
-			"%s is not in your conversation list; there is nothing to mark as read", r.GetConversationId()).Wire()}
+			"%s is not in your conversation list; there is nothing to mark as read", c).Wire()}
 		return
 	}
 	// Without a change the answer has no version: with the one of another device's change, a client would take that for
 	// its own, and pass over the word of it.
-	marked := &imv1.ReadMarked{ConversationId: r.GetConversationId(), ReadIndex: st.lists[ref].GetReadIndex()}
-	if to := min(r.GetReadIndex(), st.lists[ref].GetSeenIndex()); to > st.lists[ref].GetReadIndex() {
-		st.list(ref).ReadIndex = to
-		h := st.head(u)
+	marked := &imv1.ReadMarked{ConversationId: c, ReadIndex: s.list.record.GetReadIndex()}
+	if to = min(to, s.list.record.GetSeenIndex()); to > s.list.record.GetReadIndex() {
+		s.record().ReadIndex = to
+		h := st.head(s.chain)
 		h.ListVersion++
 		marked.ReadIndex, marked.ListVersion = to, h.GetListVersion()
-		st.moved[ref] = &imv1.ReadMoved{ConversationId: r.GetConversationId(), ReadIndex: to, ListVersion: h.GetListVersion()}
+		st.moved[s.list.ref] = &imv1.ReadMoved{ConversationId: c, ReadIndex: to, ListVersion: h.GetListVersion()}
 	}
 	answer.Result = &imv1.Answer_ReadMarked{ReadMarked: marked}
 }

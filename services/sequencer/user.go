@@ -1,9 +1,11 @@
 package sequencer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -28,19 +30,22 @@ type userWorker struct {
 	log      *slog.Logger
 	sessions *sessions
 	sub      *bus.Subscription
-	progress []*imv1.FanoutProgress // as in the store
+	progress []position // by conversation partition, as in the store
 
-	heads *simplelru.LRU[im.UserID, *imv1.UserHead]
-	lists *simplelru.LRU[chain.ListRef, *imv1.ListRecord]
-	batch kv.Batch // of the step
+	chains *simplelru.LRU[im.UserID, *userChain]
+	lists  *simplelru.LRU[chain.ListRef, *listed]
+	batch  kv.Batch // of the step
 }
 
 func newUserWorker(ctx context.Context, l chain.Layout, deps Deps, p bus.Partition, epoch uint64, log *slog.Logger) (*userWorker, error) {
 	w := &userWorker{layout: l, deps: deps, part: p, epoch: epoch, log: log, sessions: newSessions(epoch)}
-	w.heads, _ = simplelru.NewLRU[im.UserID, *imv1.UserHead](maxCachedHeads, nil)
-	w.lists, _ = simplelru.NewLRU[chain.ListRef, *imv1.ListRecord](maxCachedLists, nil)
-	err := read(ctx, deps.Store, l, func(r *chain.Reader) (err error) {
-		w.progress, err = r.Progress(ctx, p.Number)
+	w.chains, _ = simplelru.NewLRU[im.UserID, *userChain](maxCachedHeads, nil)
+	w.lists, _ = simplelru.NewLRU[chain.ListRef, *listed](maxCachedLists, nil)
+	err := read(ctx, deps.Store, l, func(r *chain.Reader) error {
+		applied, err := r.Progress(ctx, p.Number)
+		for _, a := range applied {
+			w.progress = append(w.progress, positionOf(a))
+		}
 		return err
 	})
 	if err != nil {
@@ -99,48 +104,53 @@ func (w *userWorker) headsOf(ctx context.Context, users []string) ([]*imv1.Head,
 	})
 }
 
-// input is one part of the stream's messages, decoded.
+// input is one part of the stream's messages, decoded, and from load on what it touches.
 type input struct {
-	from  int // conversation partition of a fan-out entry
-	entry *imv1.FanoutEntry
-	msg   *imv1.MessagePlace // of entry
+	from    int // conversation partition of a fan-out entry
+	entry   *imv1.FanoutEntry
+	message chain.Place // of entry
 
 	edge    string
 	command *imv1.UserCommand
-	refused *refusal.Refusal // of command, decided before the step
+	refused *refusal.Refusal // of command, decided before the step; nothing is loaded then
+
+	at []spot // of each user of entry, or of the one of command
 }
 
-// decode reads msgs up to the weight of one commit, and says how many messages that took.
+// decode reads msgs up to the weight of one commit, and says how many messages that took. The inputs share the memory of
+// msgs: what is kept beyond the batch has to be copied.
 func (w *userWorker) decode(msgs []bus.Msg) ([]input, int) {
 	var out []input
 	total := 0
 	for n, m := range msgs {
-		inputs, weight := w.decodeOne(m)
+		before := len(out)
+		var weight int
+		out, weight = w.decodeOne(out, m)
 		if n > 0 && total+weight > maxWeight {
-			return out, n
+			return out[:before], n
 		}
 		total += weight
-		out = append(out, inputs...)
 	}
 	return out, len(msgs)
 }
 
-// decodeOne reads one batch. Commands that exceed the weight of a commit within one batch are refused, as those of
+// decodeOne adds the inputs of one batch to out, and says what they weigh. Commands that exceed the weight of a commit within one batch are refused, as those of
 // conversations are; fan-out is cut where it is made.
-func (w *userWorker) decodeOne(m bus.Msg) (out []input, weight int) {
+func (w *userWorker) decodeOne(out []input, m bus.Msg) (_ []input, weight int) {
 	b := new(imv1.UserBatch)
-	if err := proto.Unmarshal(m.Data, b); err != nil {
+	if err := b.UnmarshalVTUnsafe(m.Data); err != nil {
 		w.log.Error("message of the stream is no user batch; passed over", "sequence", m.Seq, "err", err)
-		return nil, 0
+		return out, 0
 	}
 	from := int(b.GetFanout().GetConversationPartition())
+	out = slices.Grow(out, len(b.GetFanout().GetEntries())+len(b.GetCommands().GetCommands()))
 	for _, e := range b.GetFanout().GetEntries() {
-		msg := new(imv1.MessagePlace)
-		if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(e.GetMessage(), msg); err != nil || from >= len(w.progress) {
+		place, err := chain.PlaceOf(e.GetMessage())
+		if err != nil || from >= len(w.progress) {
 			w.log.Error("fan-out entry is malformed; passed over", "sequence", m.Seq, "err", err)
 			continue
 		}
-		out = append(out, input{from: from, entry: e, msg: msg})
+		out = append(out, input{from: from, entry: e, message: place})
 		weight += 1 + len(e.GetUserIds())
 	}
 	for _, c := range b.GetCommands().GetCommands() {
@@ -169,14 +179,15 @@ func (w *userWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effect
 		return partition.Effects{}, err
 	}
 	out := newDeliveries(w)
-	for _, in := range inputs {
+	for i := range inputs {
+		in := &inputs[i]
 		if in.refused != nil {
 			out.answer(in.edge, &imv1.Answer{
 				Session: in.command.GetSession(), RequestId: in.command.GetRequestId(), Result: &imv1.Answer_Error{Error: in.refused.Wire()},
 			})
 		} else if in.command != nil {
-			out.answer(in.edge, st.command(in.command))
-		} else if at := st.fanout(in.from, in.entry, in.msg); len(at) > 0 {
+			out.answer(in.edge, st.command(in.command, in.at[0]))
+		} else if at := st.fanout(in.from, position{in.entry.GetSequence(), in.entry.GetOrdinal()}, in.message, in.at); len(at) > 0 {
 			out.deliver(in.entry.GetMessage(), at)
 		}
 	}
@@ -187,7 +198,6 @@ func (w *userWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effect
 	// Deliveries are hints: what is lost is pulled, so they leave with the answers and nothing waits for them.
 	eff.Answer = out.send
 	w.progress = st.progress
-	w.keep(st)
 	return eff, nil
 }
 
@@ -196,22 +206,17 @@ func (w *userWorker) Again(_ context.Context, msgs []bus.Msg) (partition.Effects
 	return partition.Effects{Taken: len(msgs)}, nil
 }
 
-// writes is what the state changed.
+// writes is what the state changed, user by user: the store finds the place of a key more easily beside the one before.
 func (w *userWorker) writes(st *userState) *kv.Batch {
 	w.batch.Reset()
 	out := chain.NewWriter(w.layout, &w.batch)
-	for _, e := range st.entries {
-		out.UserEntry(e.entry, e.at)
-	}
-	for u := range st.touched {
-		out.UserHead(u, st.heads[u])
-	}
-	for ref := range st.listed {
-		out.List(ref.User, ref.Conversation, st.lists[ref])
+	slices.SortFunc(st.chains, func(a, b *userChain) int { return cmp.Compare(a.user, b.user) })
+	for _, c := range st.chains {
+		c.write(out)
 	}
 	for from, p := range st.progress {
 		if p != w.progress[from] {
-			out.Progress(w.part.Number, from, p)
+			out.Progress(w.part.Number, from, &imv1.FanoutProgress{Sequence: p.sequence, Ordinal: p.ordinal})
 		}
 	}
 	return &w.batch

@@ -3,90 +3,87 @@ package sequencer
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/catena-im/catena/pkg/chain"
 	"github.com/catena-im/catena/pkg/im"
 )
 
 // What a worker keeps in memory of its partition; a record takes some 200 bytes. Beyond it, what was not used for longest
-// is dropped and read again when it is needed.
+// is dropped and read again when it is needed. A batch touches maxWeight of either at the most: what it has found stays.
 const (
 	maxCachedHeads = 16_384
 	maxCachedLists = 65_536
 )
 
-// load reads everything that the inputs touch and that is not in memory.
+// load finds what each input touches, and reads what is not in memory.
 func (w *userWorker) load(ctx context.Context, inputs []input) (*userState, error) {
-	st := newUserState(slices.Clone(w.progress))
-	missing := new(absent)
-	for _, in := range inputs {
-		if in.refused != nil {
-			continue
-		}
-		if in.command != nil {
-			w.want(st, missing, in.command.GetUserId(), in.command.GetMarkRead().GetConversationId())
-			continue
-		}
-		for _, u := range in.entry.GetUserIds() {
-			w.want(st, missing, u, in.msg.GetConversationId())
+	missing := new(missingUser)
+	for i := range inputs {
+		in := &inputs[i]
+		switch {
+		case in.refused != nil:
+		case in.command != nil:
+			in.at = []spot{w.want(missing, in.command.GetUserId(), im.ConversationID(in.command.GetMarkRead().GetConversationId()))}
+		default:
+			in.at = make([]spot, len(in.entry.GetUserIds()))
+			for n, u := range in.entry.GetUserIds() {
+				in.at[n] = w.want(missing, u, in.message.Conversation)
+			}
 		}
 	}
-	if len(missing.users) == 0 && len(missing.refs) == 0 {
+	st := newUserState(slices.Clone(w.progress))
+	if len(missing.chains) == 0 && len(missing.lists) == 0 {
 		return st, nil
 	}
-	return st, read(ctx, w.deps.Store, w.layout, func(r *chain.Reader) error {
-		heads, err := r.UserHeads(ctx, missing.users)
-		if err != nil {
-			return err
-		}
-		lists, err := r.Lists(ctx, missing.refs)
-		if err != nil {
-			return err
-		}
-		for i, h := range heads {
-			st.heads[missing.users[i]] = h
-		}
-		for i, l := range lists {
-			st.lists[missing.refs[i]] = l
-		}
-		return nil
-	})
+	return st, read(ctx, w.deps.Store, w.layout, func(r *chain.Reader) error { return missing.read(ctx, r) })
 }
 
-// absent is what a batch touches and what is not in memory.
-type absent struct {
-	users []im.UserID
-	refs  []chain.ListRef
+// missingUser is what a batch touches and what was not in memory.
+type missingUser struct {
+	chains []*userChain
+	lists  []*listed
 }
 
-// want brings a user's head, and the record of one of its conversations, into st, or notes that they are to be read.
-func (w *userWorker) want(st *userState, missing *absent, user, conversation string) {
-	u := im.UserID(user)
-	if _, ok := st.heads[u]; !ok {
-		h, known := w.heads.Get(u)
-		if st.heads[u] = h; !known {
-			missing.users = append(missing.users, u)
-		}
+// want finds the chain of a user and a conversation in the user's list. Names are copied before they are kept.
+func (w *userWorker) want(missing *missingUser, user string, conversation im.ConversationID) spot {
+	c, known := w.chains.Get(im.UserID(user))
+	if !known {
+		c = &userChain{user: im.UserID(strings.Clone(user))}
+		w.chains.Add(c.user, c)
+		missing.chains = append(missing.chains, c)
 	}
-	ref := chain.ListRef{User: u, Conversation: im.ConversationID(conversation)}
-	if _, ok := st.lists[ref]; !ok {
-		l, known := w.lists.Get(ref)
-		if st.lists[ref] = l; !known {
-			missing.refs = append(missing.refs, ref)
-		}
+	l, known := w.lists.Get(chain.ListRef{User: c.user, Conversation: conversation})
+	if !known {
+		l = &listed{ref: chain.ListRef{User: c.user, Conversation: im.ConversationID(strings.Clone(string(conversation)))}}
+		w.lists.Add(l.ref, l)
+		missing.lists = append(missing.lists, l)
 	}
+	return spot{c, l}
 }
 
-// keep puts what st holds into the caches.
-func (w *userWorker) keep(st *userState) {
-	for u, h := range st.heads {
-		if h != nil {
-			w.heads.Add(u, h)
-		}
+func (m *missingUser) read(ctx context.Context, r *chain.Reader) error {
+	users := make([]im.UserID, len(m.chains))
+	for i, c := range m.chains {
+		users[i] = c.user
 	}
-	for ref, l := range st.lists {
-		if l != nil {
-			w.lists.Add(ref, l)
-		}
+	refs := make([]chain.ListRef, len(m.lists))
+	for i, l := range m.lists {
+		refs[i] = l.ref
 	}
+	heads, err := r.UserHeads(ctx, users)
+	if err != nil {
+		return err
+	}
+	records, err := r.Lists(ctx, refs)
+	if err != nil {
+		return err
+	}
+	for i, c := range m.chains {
+		c.head = heads[i]
+	}
+	for i, l := range m.lists {
+		l.record = records[i]
+	}
+	return nil
 }

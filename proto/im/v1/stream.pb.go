@@ -468,70 +468,6 @@ func (x *FanoutEntry) GetUserIds() []string {
 	return nil
 }
 
-// MessagePlace is what a user partition reads of an encoded Message; the numbers are those of Message.
-type MessagePlace struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// As in Message.
-	ConversationId string `protobuf:"bytes,3,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
-	// As in Message.
-	ConversationIndex uint64 `protobuf:"varint,4,opt,name=conversation_index,json=conversationIndex,proto3" json:"conversation_index,omitempty"`
-	// As in Message.
-	ServerTimeMs  int64 `protobuf:"varint,10,opt,name=server_time_ms,json=serverTimeMs,proto3" json:"server_time_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *MessagePlace) Reset() {
-	*x = MessagePlace{}
-	mi := &file_im_v1_stream_proto_msgTypes[5]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *MessagePlace) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*MessagePlace) ProtoMessage() {}
-
-func (x *MessagePlace) ProtoReflect() protoreflect.Message {
-	mi := &file_im_v1_stream_proto_msgTypes[5]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use MessagePlace.ProtoReflect.Descriptor instead.
-func (*MessagePlace) Descriptor() ([]byte, []int) {
-	return file_im_v1_stream_proto_rawDescGZIP(), []int{5}
-}
-
-func (x *MessagePlace) GetConversationId() string {
-	if x != nil {
-		return x.ConversationId
-	}
-	return ""
-}
-
-func (x *MessagePlace) GetConversationIndex() uint64 {
-	if x != nil {
-		return x.ConversationIndex
-	}
-	return 0
-}
-
-func (x *MessagePlace) GetServerTimeMs() int64 {
-	if x != nil {
-		return x.ServerTimeMs
-	}
-	return 0
-}
-
 // UserCommandBatch is what one edge gathered for a user partition.
 type UserCommandBatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -545,7 +481,7 @@ type UserCommandBatch struct {
 
 func (x *UserCommandBatch) Reset() {
 	*x = UserCommandBatch{}
-	mi := &file_im_v1_stream_proto_msgTypes[6]
+	mi := &file_im_v1_stream_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -557,7 +493,7 @@ func (x *UserCommandBatch) String() string {
 func (*UserCommandBatch) ProtoMessage() {}
 
 func (x *UserCommandBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_im_v1_stream_proto_msgTypes[6]
+	mi := &file_im_v1_stream_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -570,7 +506,7 @@ func (x *UserCommandBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserCommandBatch.ProtoReflect.Descriptor instead.
 func (*UserCommandBatch) Descriptor() ([]byte, []int) {
-	return file_im_v1_stream_proto_rawDescGZIP(), []int{6}
+	return file_im_v1_stream_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *UserCommandBatch) GetEdgeId() string {
@@ -608,7 +544,7 @@ type UserCommand struct {
 
 func (x *UserCommand) Reset() {
 	*x = UserCommand{}
-	mi := &file_im_v1_stream_proto_msgTypes[7]
+	mi := &file_im_v1_stream_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -620,7 +556,7 @@ func (x *UserCommand) String() string {
 func (*UserCommand) ProtoMessage() {}
 
 func (x *UserCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_im_v1_stream_proto_msgTypes[7]
+	mi := &file_im_v1_stream_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -633,7 +569,7 @@ func (x *UserCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserCommand.ProtoReflect.Descriptor instead.
 func (*UserCommand) Descriptor() ([]byte, []int) {
-	return file_im_v1_stream_proto_rawDescGZIP(), []int{7}
+	return file_im_v1_stream_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *UserCommand) GetUserId() string {
@@ -717,12 +653,7 @@ const file_im_v1_stream_proto_rawDesc = "" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
 	"\aordinal\x18\x02 \x01(\rR\aordinal\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\fR\amessage\x12\x19\n" +
-	"\buser_ids\x18\x04 \x03(\tR\auserIds\"\x8c\x01\n" +
-	"\fMessagePlace\x12'\n" +
-	"\x0fconversation_id\x18\x03 \x01(\tR\x0econversationId\x12-\n" +
-	"\x12conversation_index\x18\x04 \x01(\x04R\x11conversationIndex\x12$\n" +
-	"\x0eserver_time_ms\x18\n" +
-	" \x01(\x03R\fserverTimeMs\"[\n" +
+	"\buser_ids\x18\x04 \x03(\tR\auserIds\"[\n" +
 	"\x10UserCommandBatch\x12\x17\n" +
 	"\aedge_id\x18\x01 \x01(\tR\x06edgeId\x12.\n" +
 	"\bcommands\x18\x02 \x03(\v2\x12.im.v1.UserCommandR\bcommands\"\x99\x01\n" +
@@ -746,35 +677,34 @@ func file_im_v1_stream_proto_rawDescGZIP() []byte {
 	return file_im_v1_stream_proto_rawDescData
 }
 
-var file_im_v1_stream_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_im_v1_stream_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_im_v1_stream_proto_goTypes = []any{
 	(*CommandBatch)(nil),     // 0: im.v1.CommandBatch
 	(*Command)(nil),          // 1: im.v1.Command
 	(*UserBatch)(nil),        // 2: im.v1.UserBatch
 	(*FanoutBatch)(nil),      // 3: im.v1.FanoutBatch
 	(*FanoutEntry)(nil),      // 4: im.v1.FanoutEntry
-	(*MessagePlace)(nil),     // 5: im.v1.MessagePlace
-	(*UserCommandBatch)(nil), // 6: im.v1.UserCommandBatch
-	(*UserCommand)(nil),      // 7: im.v1.UserCommand
-	(*Send)(nil),             // 8: im.v1.Send
-	(*CreateGroup)(nil),      // 9: im.v1.CreateGroup
-	(*AddMembers)(nil),       // 10: im.v1.AddMembers
-	(*RemoveMembers)(nil),    // 11: im.v1.RemoveMembers
-	(*LeaveGroup)(nil),       // 12: im.v1.LeaveGroup
-	(*MarkRead)(nil),         // 13: im.v1.MarkRead
+	(*UserCommandBatch)(nil), // 5: im.v1.UserCommandBatch
+	(*UserCommand)(nil),      // 6: im.v1.UserCommand
+	(*Send)(nil),             // 7: im.v1.Send
+	(*CreateGroup)(nil),      // 8: im.v1.CreateGroup
+	(*AddMembers)(nil),       // 9: im.v1.AddMembers
+	(*RemoveMembers)(nil),    // 10: im.v1.RemoveMembers
+	(*LeaveGroup)(nil),       // 11: im.v1.LeaveGroup
+	(*MarkRead)(nil),         // 12: im.v1.MarkRead
 }
 var file_im_v1_stream_proto_depIdxs = []int32{
 	1,  // 0: im.v1.CommandBatch.commands:type_name -> im.v1.Command
-	8,  // 1: im.v1.Command.send:type_name -> im.v1.Send
-	9,  // 2: im.v1.Command.create_group:type_name -> im.v1.CreateGroup
-	10, // 3: im.v1.Command.add_members:type_name -> im.v1.AddMembers
-	11, // 4: im.v1.Command.remove_members:type_name -> im.v1.RemoveMembers
-	12, // 5: im.v1.Command.leave_group:type_name -> im.v1.LeaveGroup
+	7,  // 1: im.v1.Command.send:type_name -> im.v1.Send
+	8,  // 2: im.v1.Command.create_group:type_name -> im.v1.CreateGroup
+	9,  // 3: im.v1.Command.add_members:type_name -> im.v1.AddMembers
+	10, // 4: im.v1.Command.remove_members:type_name -> im.v1.RemoveMembers
+	11, // 5: im.v1.Command.leave_group:type_name -> im.v1.LeaveGroup
 	3,  // 6: im.v1.UserBatch.fanout:type_name -> im.v1.FanoutBatch
-	6,  // 7: im.v1.UserBatch.commands:type_name -> im.v1.UserCommandBatch
+	5,  // 7: im.v1.UserBatch.commands:type_name -> im.v1.UserCommandBatch
 	4,  // 8: im.v1.FanoutBatch.entries:type_name -> im.v1.FanoutEntry
-	7,  // 9: im.v1.UserCommandBatch.commands:type_name -> im.v1.UserCommand
-	13, // 10: im.v1.UserCommand.mark_read:type_name -> im.v1.MarkRead
+	6,  // 9: im.v1.UserCommandBatch.commands:type_name -> im.v1.UserCommand
+	12, // 10: im.v1.UserCommand.mark_read:type_name -> im.v1.MarkRead
 	11, // [11:11] is the sub-list for method output_type
 	11, // [11:11] is the sub-list for method input_type
 	11, // [11:11] is the sub-list for extension type_name
@@ -799,7 +729,7 @@ func file_im_v1_stream_proto_init() {
 		(*UserBatch_Fanout)(nil),
 		(*UserBatch_Commands)(nil),
 	}
-	file_im_v1_stream_proto_msgTypes[7].OneofWrappers = []any{
+	file_im_v1_stream_proto_msgTypes[6].OneofWrappers = []any{
 		(*UserCommand_MarkRead)(nil),
 	}
 	type x struct{}
@@ -808,7 +738,7 @@ func file_im_v1_stream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_im_v1_stream_proto_rawDesc), len(file_im_v1_stream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
