@@ -161,7 +161,7 @@ func (e *Edge) upgrade(w http.ResponseWriter, r *http.Request, json bool) (*sess
 		return nil, err
 	}
 	s := &session{edge: e, json: json, opened: e.now()}
-	s.out.limit = e.cfg.QueueBytes
+	s.out.limit, s.out.spares = e.cfg.QueueBytes, &e.spares
 	s.link = &link{Conn: conn, session: s, timeout: e.cfg.WriteTimeout}
 	if n := rw.Reader.Buffered(); n > 0 {
 		early, _ := rw.Reader.Peek(n)

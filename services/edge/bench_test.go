@@ -22,7 +22,7 @@ func BenchmarkDeliver(b *testing.B) {
 	d := &imv1.Delivery{Message: m}
 	var sessions []*session
 	for i := range 100 {
-		s := &session{edge: e, stage: joined, flushing: true, out: outbox{limit: 1 << 20}}
+		s := &session{edge: e, stage: joined, flushing: true, out: outbox{limit: 1 << 20, spares: &e.spares}}
 		sessions = append(sessions, s)
 		p.users[imUser(i)] = &user{sessions: []*session{s}}
 		d.Targets = append(d.Targets, &imv1.Target{UserId: string(imUser(i)), UserIndex: 1})

@@ -149,8 +149,7 @@ func (s *session) addBinaryPush(index uint64, data []byte) {
 		return
 	}
 	if s.out.roomForPush(frame) {
-		b := s.out.waiting
-		b = protowire.AppendVarint(protowire.AppendTag(b, fieldFrame, protowire.BytesType), uint64(frame))
+		b := protowire.AppendVarint(protowire.AppendTag(s.out.buffer(), fieldFrame, protowire.BytesType), uint64(frame))
 		b = protowire.AppendVarint(protowire.AppendTag(b, fieldPush, protowire.BytesType), uint64(push))
 		b = protowire.AppendVarint(protowire.AppendTag(b, fieldEntry, protowire.BytesType), uint64(entry))
 		b = protowire.AppendVarint(protowire.AppendTag(b, fieldUserIndex, protowire.VarintType), index)

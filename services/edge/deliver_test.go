@@ -180,7 +180,7 @@ func TestPushBytesAreThoseOfTheEncoder(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &session{edge: &Edge{}, stage: joined, flushing: true, out: outbox{limit: 1 << 20}}
+			s := &session{edge: &Edge{}, stage: joined, flushing: true, out: outbox{limit: 1 << 20, spares: new(spares)}}
 			s.push(index, &message{data: data})
 			got := new(imv1.ServerFrames)
 			if err := proto.Unmarshal(s.out.waiting, got); err != nil {
@@ -195,12 +195,12 @@ func TestPushBytesAreThoseOfTheEncoder(t *testing.T) {
 }
 
 func TestJoinedMessagesAreCutBetweenFrames(t *testing.T) {
-	o := outbox{limit: 1 << 20}
+	o := outbox{limit: 1 << 20, spares: new(spares)}
 	sizes := []int{10, maxJoined, 1000, maxJoined - 1100, 50, 60_000, 60_000}
 	for _, n := range sizes {
 		o.add(make([]byte, n))
 	}
-	chunk := o.take(nil)
+	chunk := o.take()
 	var frames, messages int
 	for rest := chunk; len(rest) > 0; {
 		var message []byte

@@ -80,6 +80,7 @@ type Edge struct {
 	user       []*lane      // by user partition
 	partitions []*partition // by user partition
 	cadence    cadence
+	spares     spares
 	pulls      chan struct{} // a slot per running history request
 
 	work     context.Context // of Run; ends when the edge has drained

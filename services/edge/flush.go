@@ -13,9 +13,6 @@ import (
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
-// keepSpare is the largest buffer, in bytes, that the flusher uses again.
-const keepSpare = 64 << 10
-
 // startFlush makes sure that a goroutine writes what waits, now or with the stroke. The lock is held.
 func (s *session) startFlush() {
 	s.edge.cadence.count()
@@ -59,10 +56,8 @@ type errand struct {
 func (s *session) flush() {
 	// Whoever is ready to run goes first: under load that adds more to what waits, and it leaves with one write.
 	runtime.Gosched()
-	var spare []byte
 	for {
-		do, more := s.next(spare)
-		spare = nil
+		do, more := s.next()
 		switch {
 		case !more:
 			return
@@ -77,14 +72,12 @@ func (s *session) flush() {
 			s.giveUp(err)
 			return
 		}
-		if cap(do.chunk) <= keepSpare {
-			spare = do.chunk
-		}
+		s.edge.spares.put(do.chunk)
 	}
 }
 
 // next ends the errand before and takes the next one; false: there is none.
-func (s *session) next(spare []byte) (errand, bool) {
+func (s *session) next() (errand, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.out.sent() {
@@ -93,8 +86,8 @@ func (s *session) next(spare []byte) (errand, bool) {
 	switch {
 	case s.ended:
 		return errand{}, false
-	case len(s.out.waiting) > 0 || s.out.pong != nil:
-		do := errand{chunk: s.out.take(spare), pong: s.out.pong}
+	case s.out.waiting != nil || s.out.pong != nil:
+		do := errand{chunk: s.out.take(), pong: s.out.pong}
 		s.out.pong = nil
 		return do, true
 	case s.parting != nil: // stays flushing: nothing is written after the close frame
@@ -103,7 +96,7 @@ func (s *session) next(spare []byte) (errand, bool) {
 		s.out.gap = false
 		return errand{head: true}, true
 	}
-	s.flushing, s.out.waiting = false, nil
+	s.flushing = false
 	return errand{}, false
 }
 
@@ -171,7 +164,7 @@ func (s *session) lastWords(code uint16) (words []byte) {
 	s.mu.Lock()
 	part := s.parting
 	if s.held {
-		words = s.webSocketFrames(s.out.take(nil))
+		words = s.webSocketFrames(s.out.take())
 	}
 	s.mu.Unlock()
 	if part == nil {

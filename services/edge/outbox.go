@@ -14,12 +14,13 @@ const answerReserve = 128 << 10
 // outbox is what waits for one client to read it. Frames stand in it as in ServerFrames, each with tag and length; for
 // a JSON session the content is the JSON text. The owner holds its session's lock.
 type outbox struct {
-	limit                   int    // bytes that pushes may fill
-	waiting                 []byte // not taken by the flusher yet
-	flight                  int    // bytes that the flusher writes now
-	pageWaiting, pageFlight int    // bytes of a page within waiting and flight; pages are bounded by their number
-	gap                     bool   // pushes were dropped; none are taken until the client was told
-	pong                    []byte // answer to the last WebSocket ping; nil: none is owed
+	limit                   int     // bytes that pushes may fill
+	spares                  *spares // where buffers come from
+	waiting                 []byte  // not taken by the flusher yet; nil: nothing waits
+	flight                  int     // bytes that the flusher writes now
+	pageWaiting, pageFlight int     // bytes of a page within waiting and flight; pages are bounded by their number
+	gap                     bool    // pushes were dropped; none are taken until the client was told
+	pong                    []byte  // answer to the last WebSocket ping; nil: none is owed
 }
 
 func (o *outbox) queued() int { return len(o.waiting) + o.flight - o.pageWaiting - o.pageFlight }
@@ -52,7 +53,7 @@ func (o *outbox) addAnswer(frame []byte) bool {
 // addPage adds the encoded answer to a pull, as entry makes it. It is called only when the outbox holds none, and takes
 // the page over: large as it is, it is not copied where nothing else waits.
 func (o *outbox) addPage(entry []byte) {
-	if len(o.waiting) == 0 {
+	if o.waiting == nil {
 		o.waiting = entry
 	} else {
 		o.waiting = append(o.waiting, entry...)
@@ -69,14 +70,21 @@ func entry(size int) []byte {
 func (o *outbox) holdsPage() bool { return o.pageWaiting > 0 || o.pageFlight > 0 }
 
 func (o *outbox) add(frame []byte) {
-	o.waiting = protowire.AppendTag(o.waiting, 1, protowire.BytesType)
-	o.waiting = protowire.AppendBytes(o.waiting, frame)
+	o.waiting = protowire.AppendBytes(protowire.AppendTag(o.buffer(), 1, protowire.BytesType), frame)
 }
 
-// take hands everything that waits to the flusher, which calls sent when it is through and gives the slice back.
-func (o *outbox) take(spare []byte) []byte {
+// buffer returns what waits, for a frame to be appended.
+func (o *outbox) buffer() []byte {
+	if o.waiting == nil {
+		return o.spares.get()
+	}
+	return o.waiting
+}
+
+// take hands everything that waits to the flusher, which calls sent when it is through. The slice is the flusher's.
+func (o *outbox) take() []byte {
 	taken := o.waiting
-	o.waiting, o.flight = spare[:0], len(taken)
+	o.waiting, o.flight = nil, len(taken)
 	o.pageFlight, o.pageWaiting = o.pageWaiting, 0
 	return taken
 }
