@@ -41,6 +41,24 @@ func BenchmarkDeliver(b *testing.B) {
 	}
 }
 
+// BenchmarkAnswer hands the edge the answer to one request of a binary session, whose client reads at once.
+func BenchmarkAnswer(b *testing.B) {
+	e := &Edge{cfg: Config{}.withDefaults(), sessions: make(map[uint64]*session)}
+	s := &session{edge: e, flushing: true, out: outbox{limit: 1 << 20, spares: &e.spares}}
+	e.sessions[1] = s
+	data, err := proto.Marshal(&imv1.EdgeBatch{Answers: []*imv1.Answer{{Session: 1, RequestId: 1, Result: &imv1.Answer_Sent{
+		Sent: &imv1.Sent{MessageId: make([]byte, 16), ConversationId: "s:alice:bob", ConversationIndex: 1, ServerTimeMs: 1 << 40}}}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		s.pending = append(s.pending, pending{id: 1})
+		e.deliver(data)
+		s.out.waiting = s.out.waiting[:0]
+	}
+}
+
 // BenchmarkRequest takes one binary Send from its bytes to the lane.
 func BenchmarkRequest(b *testing.B) {
 	e := &Edge{cfg: Config{}.withDefaults()}

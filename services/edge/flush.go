@@ -131,23 +131,28 @@ func (s *session) write(do errand) error {
 	return nil
 }
 
-// encode makes the frame's content as the session speaks it, and counts refusals.
+// encode makes the frame's content as the session speaks it, in a spare buffer, and counts refusals.
 func (s *session) encode(f *imv1.ServerFrame) []byte {
 	if err := f.GetError(); err != nil {
 		s.edge.metrics.refused(err.GetCode())
 	}
-	frame, err := encodeFrame(s.json, f)
+	frame, err := encodeFrame(s.edge.spares.get(), s.json, f)
 	if err != nil { // a string of a peer is not UTF-8
 		return s.encode(s.errorFrame(f.GetId(), err))
 	}
 	return frame
 }
 
-func encodeFrame(json bool, f *imv1.ServerFrame) ([]byte, error) {
+func encodeFrame(b []byte, json bool, f *imv1.ServerFrame) ([]byte, error) {
 	if json {
-		return protojson.Marshal(f)
+		return protojson.MarshalOptions{}.MarshalAppend(b, f)
 	}
-	return proto.Marshal(f)
+	return appendMessage(b, f)
+}
+
+// appendMessage appends an encoded message to b.
+func appendMessage(b []byte, m proto.Message) ([]byte, error) {
+	return proto.MarshalOptions{}.MarshalAppend(b, m)
 }
 
 // errorFrame tells a client of an error. What is not a refusal is a fault, of which only the log tells more.

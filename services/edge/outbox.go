@@ -25,7 +25,7 @@ type outbox struct {
 
 func (o *outbox) queued() int { return len(o.waiting) + o.flight - o.pageWaiting - o.pageFlight }
 
-// addPush adds an encoded frame unless it does not fit or others were dropped before it.
+// addPush adds an encoded frame, which is spare afterwards, unless it does not fit or others were dropped before it.
 func (o *outbox) addPush(frame []byte) bool {
 	if !o.roomForPush(len(frame)) {
 		return false
@@ -41,7 +41,7 @@ func (o *outbox) roomForPush(bytes int) bool {
 	return !o.gap
 }
 
-// addAnswer adds an encoded frame; false: the client is too slow to be told.
+// addAnswer adds an encoded frame, which is spare afterwards; false: the client is too slow to be told.
 func (o *outbox) addAnswer(frame []byte) bool {
 	if o.queued()+len(frame) > o.limit+answerReserve {
 		return false
@@ -71,6 +71,7 @@ func (o *outbox) holdsPage() bool { return o.pageWaiting > 0 || o.pageFlight > 0
 
 func (o *outbox) add(frame []byte) {
 	o.waiting = protowire.AppendBytes(protowire.AppendTag(o.buffer(), 1, protowire.BytesType), frame)
+	o.spares.put(frame)
 }
 
 // buffer returns what waits, for a frame to be appended.
