@@ -11,7 +11,7 @@ import (
 type metrics struct {
 	connections prometheus.Gauge
 	sessions    prometheus.Gauge
-	received    *prometheus.CounterVec // by type
+	received    map[string]prometheus.Counter // by kind
 	sent        prometheus.Counter
 	refusals    *prometheus.CounterVec // by code
 	closes      *prometheus.CounterVec // by code
@@ -29,7 +29,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		connections: prometheus.NewGauge(prometheus.GaugeOpts(opts("connections", "Open connections."))),
 		sessions:    prometheus.NewGauge(prometheus.GaugeOpts(opts("sessions", "Authenticated sessions."))),
-		received:    prometheus.NewCounterVec(opts("frames_received_total", "Frames from clients."), []string{"type"}),
+		received:    make(map[string]prometheus.Counter),
 		sent:        prometheus.NewCounter(opts("messages_sent_total", "WebSocket messages to clients; one may hold several frames.")),
 		refusals:    prometheus.NewCounterVec(opts("refusals_total", "Errors told to clients."), []string{"code"}),
 		closes:      prometheus.NewCounterVec(opts("closes_total", "Connections closed by the edge, by close code."), []string{"code"}),
@@ -40,16 +40,30 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		lost:    prometheus.NewCounter(opts("delivery_gaps_total", "Times at which deliveries of a user partition were missed.")),
 		panics:  prometheus.NewCounter(opts("panics_total", "Connections ended by a panic.")),
 	}
+	received := prometheus.NewCounterVec(opts("frames_received_total", "Frames from clients."), []string{"type"})
+	for _, kind := range kinds() {
+		m.received[kind] = received.WithLabelValues(kind)
+	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.connections, m.sessions, m.received, m.sent, m.refusals, m.closes, m.dropped,
+	for _, c := range []prometheus.Collector{m.connections, m.sessions, received, m.sent, m.refusals, m.closes, m.dropped,
 		m.batch, m.appends, m.lost, m.panics} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
+}
+
+// kinds are all the kinds of frames that are counted.
+func kinds() []string {
+	all := []string{kindUnknown, kindUndecodable}
+	requests := (*imv1.ClientFrame)(nil).ProtoReflect().Descriptor().Oneofs().ByName("body").Fields()
+	for i := range requests.Len() {
+		all = append(all, string(requests.Get(i).Name()))
+	}
+	return all
 }
 
 func (m *metrics) refused(code imv1.ErrorCode) { m.refusals.WithLabelValues(code.String()).Inc() }
