@@ -35,7 +35,8 @@ func decode(json bool, data []byte, f func(received)) {
 }
 
 func decodeBinary(data []byte, f func(received)) {
-	frames, err := splitFrames(data)
+	var room [4][]byte // most messages hold one frame
+	frames, err := splitFrames(room[:0], data)
 	if err != nil {
 		f(received{err: err})
 		return
@@ -50,9 +51,8 @@ func decodeBinary(data []byte, f func(received)) {
 	}
 }
 
-// splitFrames finds the frames of a ClientFrames message, so that one bad frame does not spoil the others.
-func splitFrames(data []byte) ([][]byte, error) {
-	frames := make([][]byte, 0, 1)
+// splitFrames appends the frames of a ClientFrames message, so that one bad frame does not spoil the others.
+func splitFrames(frames [][]byte, data []byte) ([][]byte, error) {
 	for len(data) > 0 {
 		num, typ, n := protowire.ConsumeTag(data)
 		if n < 0 {
