@@ -23,8 +23,8 @@ type cadence struct {
 	waiting []*session // write when the stroke ends
 }
 
-// count notes a frame for a client.
-func (c *cadence) count() {
+// count notes a frame for s. It reports whether s, if it can wait, writes later, with others.
+func (c *cadence) count(s *session, canWait bool) (held bool) {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -33,17 +33,11 @@ func (c *cadence) count() {
 		c.began, c.frames = now, 0
 	}
 	c.frames++
-}
-
-// hold reports whether s, whose frame was counted, writes later, with others.
-func (c *cadence) hold(s *session) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.steady && c.frames < c.busy {
+	if !canWait || !c.steady && c.frames < c.busy {
 		return false
 	}
 	if c.waiting = append(c.waiting, s); len(c.waiting) == 1 {
-		time.AfterFunc(stroke-time.Since(c.began), c.release)
+		time.AfterFunc(stroke-now.Sub(c.began), c.release)
 	}
 	return true
 }

@@ -16,7 +16,7 @@ func TestCadence(t *testing.T) {
 		s := &session{ended: true} // so that it is let go without writing
 		held := func(n int) (held int) {
 			for range n {
-				if c.count(); c.hold(s) {
+				if c.count(s, true) {
 					held++
 				}
 			}

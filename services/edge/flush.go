@@ -15,10 +15,12 @@ import (
 
 // startFlush makes sure that a goroutine writes what waits, now or with the stroke. The lock is held.
 func (s *session) startFlush() {
-	s.edge.cadence.count()
+	urgent := s.urgent()
+	settled := s.ended || s.flushing || s.held && !urgent
+	held := s.edge.cadence.count(s, !settled && !urgent)
 	switch {
-	case s.ended, s.flushing, s.held && !s.urgent():
-	case !s.held && !s.urgent() && s.edge.cadence.hold(s):
+	case settled:
+	case held:
 		s.held = true
 	default:
 		s.flushNow()
