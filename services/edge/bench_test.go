@@ -59,7 +59,7 @@ func BenchmarkAnswer(b *testing.B) {
 	}
 }
 
-// BenchmarkRequest takes one binary Send from its bytes to the lane.
+// BenchmarkRequest takes one binary Send from its bytes to the payload of a lane.
 func BenchmarkRequest(b *testing.B) {
 	e := &Edge{cfg: Config{}.withDefaults()}
 	e.cfg.FrameRate, e.cfg.FrameBurst = 1<<40, 1<<40
@@ -77,6 +77,7 @@ func BenchmarkRequest(b *testing.B) {
 	for b.Loop() {
 		s.receive(false, data)
 		s.pending = s.pending[:0]
-		l.take()
+		batch, _ := l.take()
+		l.encode(batch)
 	}
 }

@@ -68,7 +68,7 @@ type waiting struct {
 	session *session
 	request uint64
 	weight  int
-	data    []byte // the encoded command
+	data    []byte // the encoded command, in a spare buffer
 }
 
 func newLane(e *Edge, name string, wrap func([]byte) []byte, f appendFunc) *lane {
@@ -96,7 +96,7 @@ func (s *session) command(f *imv1.ClientFrame) error {
 		l, message, w.weight = s.edge.conv[im.Partition(im.ConversationID(c.GetConversationId()), len(s.edge.conv))], c, weight(c)
 	}
 	var err error
-	if w.data, err = proto.Marshal(message); err != nil {
+	if w.data, err = appendMessage(s.edge.spares.get(), message); err != nil {
 		return fmt.Errorf("encode command: %w", err)
 	}
 	if err := s.begin(w.request); err != nil {
@@ -196,6 +196,7 @@ func (l *lane) nextID() string {
 	return fmt.Sprintf("%s.%s.%d", l.edge.id, l.name, l.batches)
 }
 
+// encode makes the payload for a batch, whose commands are spare afterwards.
 func (l *lane) encode(batch []waiting) []byte {
 	size := 0
 	for _, w := range batch {
@@ -205,6 +206,7 @@ func (l *lane) encode(batch []waiting) []byte {
 	commands = protowire.AppendString(protowire.AppendTag(commands, 1, protowire.BytesType), l.edge.id)
 	for _, w := range batch {
 		commands = protowire.AppendBytes(protowire.AppendTag(commands, 2, protowire.BytesType), w.data)
+		l.edge.spares.put(w.data)
 	}
 	return l.wrap(commands)
 }
