@@ -73,11 +73,12 @@ func BenchmarkRequest(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	var batch []waiting
 	b.ReportAllocs()
 	for b.Loop() {
 		s.receive(false, data)
 		s.pending = s.pending[:0]
-		batch, _ := l.take()
+		batch, _ = l.take(batch)
 		l.encode(batch)
 	}
 }

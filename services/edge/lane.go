@@ -137,7 +137,7 @@ func (l *lane) run(ctx context.Context) {
 			return
 		case <-l.wake:
 		}
-		for batch, more := l.take(); len(batch) > 0; batch, more = l.take() {
+		for batch, more := l.take(nil); len(batch) > 0; batch, more = l.take(batch) {
 			began := time.Now()
 			l.publish(ctx, batch)
 			if !more { // else the next batch is as large as one may be
@@ -237,8 +237,9 @@ func (l *lane) fail(batch []waiting, why *refusal.Refusal) {
 }
 
 // take removes the next batch from the queue and marks the lane busy, or idle when there is none. It reports whether more
-// waits than a batch may hold.
-func (l *lane) take() (batch []waiting, more bool) {
+// waits than a batch may hold. The queue may go on in the slice of the batch before, which is done with.
+func (l *lane) take(done []waiting) (batch []waiting, more bool) {
+	clear(done)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n, bytes, weight := 0, 0, 0
@@ -249,13 +250,14 @@ func (l *lane) take() (batch []waiting, more bool) {
 		}
 		n, bytes, weight = n+1, bytes+len(w.data), weight+w.weight
 	}
-	batch = l.queue[:n:n]
-	l.queue, l.bytes = l.queue[n:], l.bytes-bytes
-	if len(l.queue) == 0 {
-		l.queue = nil
+	if more = n < len(l.queue); more {
+		batch, l.queue = l.queue[:n:n], l.queue[n:]
+	} else {
+		batch, l.queue = l.queue, done[:0]
 	}
+	l.bytes -= bytes
 	l.busy = n > 0
-	return batch, len(l.queue) > 0
+	return batch, more
 }
 
 func (l *lane) takeAll() []waiting {

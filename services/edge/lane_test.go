@@ -190,12 +190,43 @@ func TestBatchesAreCut(t *testing.T) {
 			}
 		}
 		var got []int
-		for batch, _ := l.take(); len(batch) > 0; batch, _ = l.take() {
+		for batch, _ := l.take(nil); len(batch) > 0; batch, _ = l.take(batch) {
 			got = append(got, len(batch))
 		}
 		if fmt.Sprint(got) != fmt.Sprint(tc.want) || l.bytes != 0 || !l.idle() {
 			t.Errorf("%s: got batches of %v, want %v; %d bytes left", name, got, tc.want, l.bytes)
 		}
+	}
+}
+
+// What comes while a batch is published, in the slice of the batch before it, leaves it as it is.
+func TestBatchesDoNotOverlap(t *testing.T) {
+	l := newLane(&Edge{cfg: Config{LaneCommands: 1 << 20, LaneBytes: 1 << 20}}, "conv.000", wrapCommands, nil)
+	put, taken := uint64(0), uint64(0)
+	var batch []waiting
+	come := func(n int) {
+		for range n {
+			put++
+			if err := l.put(waiting{request: put, weight: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, c := range []struct{ before, while int }{{50, 50}, {50, 0}, {1500, 0}, {0, 1500}, {0, 0}, {0, 9}} {
+		come(c.before)
+		batch, _ = l.take(batch)
+		come(c.while)
+		for _, w := range batch {
+			if taken++; w.request != taken {
+				t.Fatalf("command %d is taken in place of %d", w.request, taken)
+			}
+		}
+	}
+	for batch, _ = l.take(batch); len(batch) > 0; batch, _ = l.take(batch) {
+		taken += uint64(len(batch))
+	}
+	if taken != put {
+		t.Errorf("%d commands were taken of %d", taken, put)
 	}
 }
 
