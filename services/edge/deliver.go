@@ -8,10 +8,10 @@ import (
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
-// deliver takes an encoded EdgeBatch of a worker. It never waits for a client.
+// deliver takes an encoded EdgeBatch of a worker, which it reads in place. It never waits for a client.
 func (e *Edge) deliver(data []byte) {
 	batch := new(imv1.EdgeBatch)
-	if err := proto.Unmarshal(data, batch); err != nil {
+	if err := batch.UnmarshalVTUnsafe(data); err != nil {
 		e.log.Error("delivery", "err", err)
 		return
 	}

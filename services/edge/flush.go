@@ -4,10 +4,10 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"slices"
 
 	"github.com/lxzan/gws"
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/catena-im/catena/pkg/refusal"
 	imv1 "github.com/catena-im/catena/proto/im/v1"
@@ -152,9 +152,18 @@ func encodeFrame(b []byte, json bool, f *imv1.ServerFrame) ([]byte, error) {
 	return appendMessage(b, f)
 }
 
+// encoder is a message that the generated code encodes.
+type encoder interface {
+	SizeVT() int
+	MarshalToSizedBufferVT(b []byte) (int, error)
+}
+
 // appendMessage appends an encoded message to b.
-func appendMessage(b []byte, m proto.Message) ([]byte, error) {
-	return proto.MarshalOptions{}.MarshalAppend(b, m)
+func appendMessage(b []byte, m encoder) ([]byte, error) {
+	begin, size := len(b), m.SizeVT()
+	b = slices.Grow(b, size)[:begin+size]
+	_, err := m.MarshalToSizedBufferVT(b[begin:])
+	return b, err
 }
 
 // errorFrame tells a client of an error. What is not a refusal is a fault, of which only the log tells more.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/catena-im/catena/pkg/bus"
 	"github.com/catena-im/catena/pkg/im"
@@ -79,7 +78,7 @@ func newLane(e *Edge, name string, wrap func([]byte) []byte, f appendFunc) *lane
 func (s *session) command(f *imv1.ClientFrame) error {
 	w := waiting{session: s, request: f.GetId(), weight: 1}
 	var l *lane
-	var message proto.Message
+	var message encoder
 	if f.GetMarkRead() != nil {
 		c, err := userCommand(s.user, f)
 		if err != nil {
