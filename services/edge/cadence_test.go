@@ -22,11 +22,25 @@ func TestCadence(t *testing.T) {
 			}
 			return held
 		}
-		for i, step := range []struct{ come, wait int }{{3, 0}, {4, 1}, {5, 5}} { // calm; busy from the fourth on; busy from the first on
+		for i, step := range []struct {
+			come, wait int
+			length     time.Duration
+		}{
+			{3, 0, stroke},
+			{4, 1, stroke},       // busy from the fourth on
+			{8, 8, stroke},       // busy from the first on
+			{12, 12, longStroke}, // after twice as many as make it busy
+			{1, 1, stroke},       // after as many as make it busy
+		} {
 			if got := held(step.come); got != step.wait {
 				t.Errorf("stroke %d: %d sessions wait, want %d", i, got, step.wait)
 			}
-			time.Sleep(stroke)
+			time.Sleep(step.length - time.Nanosecond)
+			synctest.Wait()
+			if got := len(c.waiting); got != step.wait {
+				t.Errorf("stroke %d: %d sessions wait before its end, want %d", i, got, step.wait)
+			}
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			if len(c.waiting) > 0 {
 				t.Errorf("stroke %d: %d sessions wait after its end", i, len(c.waiting))

@@ -28,7 +28,7 @@ const (
 	busyBatch = 8 // commands of a batch that make a lane busy
 	busyPace  = 10 * time.Millisecond
 	fullBatch = 64 // commands of a batch that make it full
-	fullPace  = 20 * time.Millisecond
+	fullPace  = 30 * time.Millisecond
 )
 
 // paceAfter is how long after the begin of a batch of so many commands the next one begins, at the earliest.
