@@ -29,9 +29,9 @@ import (
 //
 // An append that fails may have been made all the same, unless the error is bus.ErrFull and not bus.ErrUnclear.
 type Streams interface {
-	// AppendConversation takes an encoded CommandBatch to a conversation partition.
+	// AppendConversation takes an encoded CommandBatch to a conversation partition. It keeps nothing of payload.
 	AppendConversation(ctx context.Context, partition int, id string, payload []byte) error
-	// AppendUser takes an encoded UserBatch to a user partition.
+	// AppendUser takes an encoded UserBatch to a user partition. It keeps nothing of payload.
 	AppendUser(ctx context.Context, partition int, id string, payload []byte) error
 }
 

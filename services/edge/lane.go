@@ -42,6 +42,7 @@ func paceAfter(commands int) time.Duration {
 	return 0
 }
 
+// appendFunc keeps nothing of payload when it has returned.
 type appendFunc func(ctx context.Context, id string, payload []byte) error
 
 // A lane takes commands to the stream of one partition, in the order in which they came. One publish is outstanding;
@@ -59,7 +60,9 @@ type lane struct {
 	batches uint64 // published in this lane, for their ids
 	busy    bool   // a batch is outstanding
 
-	failing bool // of run: the last publish failed
+	// The fields below are of run.
+	failing bool   // the last publish failed
+	payload []byte // of the last publish
 }
 
 // waiting is a command that is not in the stream yet.
@@ -195,18 +198,14 @@ func (l *lane) nextID() string {
 	return fmt.Sprintf("%s.%s.%d", l.edge.id, l.name, l.batches)
 }
 
-// encode makes the payload for a batch, whose commands are spare afterwards.
+// encode makes the payload for a batch in the memory of the one before. The commands are spare afterwards.
 func (l *lane) encode(batch []waiting) []byte {
-	size := 0
-	for _, w := range batch {
-		size += len(w.data) + 8
-	}
-	commands := make([]byte, 0, size+len(l.edge.id)+32)
-	commands = protowire.AppendString(protowire.AppendTag(commands, 1, protowire.BytesType), l.edge.id)
+	commands := protowire.AppendString(protowire.AppendTag(l.payload[:0], 1, protowire.BytesType), l.edge.id)
 	for _, w := range batch {
 		commands = protowire.AppendBytes(protowire.AppendTag(commands, 2, protowire.BytesType), w.data)
 		l.edge.spares.put(w.data)
 	}
+	l.payload = commands
 	return l.wrap(commands)
 }
 

@@ -4,16 +4,17 @@ import "sync"
 
 const (
 	keepSpare  = 16 << 10 // bytes of the largest buffer that is used again
-	maxSpares  = 512
-	spareBytes = 512 // a new buffer begins with
+	maxSpares  = 8 << 20  // bytes of all that are kept
+	spareBytes = 1 << 10  // a new buffer begins with
 )
 
 // spares are buffers that are used again. What is encoded for clients and for lanes lives for some milliseconds only,
 // and a busy edge needs thousands of buffers a second. Whoever takes one owns it until it gives it back or lets it go;
 // a session to which nothing is written holds none.
 type spares struct {
-	mu   sync.Mutex // guards free; a session's lock may be held, and none is taken under it
-	free [][]byte   // at most maxSpares; the last was used last
+	mu    sync.Mutex // guards the fields below; a session's lock may be held, and none is taken under it
+	free  [][]byte   // the last was used last
+	bytes int        // of free
 }
 
 // get returns an empty buffer.
@@ -26,7 +27,7 @@ func (s *spares) get() []byte {
 	}
 	b := s.free[last]
 	s.free[last] = nil
-	s.free = s.free[:last]
+	s.free, s.bytes = s.free[:last], s.bytes-cap(b)
 	return b
 }
 
@@ -37,7 +38,7 @@ func (s *spares) put(b []byte) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.free) < maxSpares {
-		s.free = append(s.free, b[:0])
+	if s.bytes+cap(b) <= maxSpares {
+		s.free, s.bytes = append(s.free, b[:0]), s.bytes+cap(b)
 	}
 }

@@ -16,13 +16,14 @@ func TestSparesAreBounded(t *testing.T) {
 	if len(s.free) != 0 {
 		t.Errorf("%d buffers are kept, want none", len(s.free))
 	}
-	for range maxSpares + 1 {
+	const most = maxSpares / keepSpare
+	for range most + 1 {
 		s.put(make([]byte, keepSpare))
 	}
-	if len(s.free) != maxSpares {
-		t.Errorf("%d buffers are kept, want %d", len(s.free), maxSpares)
+	if len(s.free) != most {
+		t.Errorf("%d buffers are kept, want %d", len(s.free), most)
 	}
-	if b := s.get(); len(b) != 0 || cap(b) != keepSpare || len(s.free) != maxSpares-1 {
+	if b := s.get(); len(b) != 0 || cap(b) != keepSpare || len(s.free) != most-1 || s.bytes != (most-1)*keepSpare {
 		t.Errorf("got %d of %d bytes and %d left", len(b), cap(b), len(s.free))
 	}
 }

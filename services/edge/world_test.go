@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -93,11 +94,11 @@ func (w *world) take(ctx context.Context, a appended) error {
 }
 
 func (w *world) AppendConversation(ctx context.Context, p int, id string, payload []byte) error {
-	return w.take(ctx, appended{fmt.Sprintf("conv.%d", p), id, payload})
+	return w.take(ctx, appended{fmt.Sprintf("conv.%d", p), id, slices.Clone(payload)})
 }
 
 func (w *world) AppendUser(ctx context.Context, p int, id string, payload []byte) error {
-	return w.take(ctx, appended{fmt.Sprintf("user.%d", p), id, payload})
+	return w.take(ctx, appended{fmt.Sprintf("user.%d", p), id, slices.Clone(payload)})
 }
 
 func (w *world) Deliveries(_ string, handle func([]byte)) (func(), error) {

@@ -88,7 +88,7 @@ func (f *fanout) emit(ctx context.Context, b Bus) error {
 		g.Go(func() error {
 			to := bus.Partition{Kind: bus.User, Number: q}
 			for _, s := range list {
-				err := published(&imv1.UserBatch{Source: &imv1.UserBatch_Fanout{Fanout: s.batch}}, func(payload []byte) error {
+				err := encoded(&imv1.UserBatch{Source: &imv1.UserBatch_Fanout{Fanout: s.batch}}, func(payload []byte) error {
 					return appendPatiently(ctx, b, to, f.id(s.batch), payload)
 				})
 				if err != nil {

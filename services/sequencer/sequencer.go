@@ -100,20 +100,20 @@ func marshalInto(b []byte, m wire) []byte {
 	return b
 }
 
-// payloads are buffers of messages that were published. A payload has some 100 KB under load, and the bus keeps none.
-var payloads = sync.Pool{New: func() any { return new([]byte) }}
+// buffers are used again for what is encoded and passed on at once. A payload has some 100 KB under load.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// published calls send with the encoded m.
-func published(m wire, send func(payload []byte) error) error {
-	b := payloads.Get().(*[]byte)
-	defer payloads.Put(b)
+// encoded calls use with the encoded m, which is valid in use only.
+func encoded(m wire, use func([]byte) error) error {
+	b := buffers.Get().(*[]byte)
+	defer buffers.Put(b)
 	*b = marshalInto(*b, m)
-	return send(*b)
+	return use(*b)
 }
 
 // publish sends m as a core message.
 func publish(b Bus, s bus.Subject, m wire) error {
-	return published(m, func(payload []byte) error { return b.Publish(s, payload) })
+	return encoded(m, func(payload []byte) error { return b.Publish(s, payload) })
 }
 
 const (

@@ -263,10 +263,7 @@ func tooMuch() *refusal.Refusal {
 // contentDigest tells one content from another under the same client message id. What says how to deliver the command
 // (request id, session, after) does not count.
 func contentDigest(cmd *imv1.Command) uint64 {
-	var content interface {
-		SizeVT() int
-		MarshalToVT(b []byte) (int, error)
-	}
+	var content wire
 	var kind byte
 	switch a := cmd.GetAction().(type) {
 	case *imv1.Command_Send:
@@ -283,11 +280,10 @@ func contentDigest(cmd *imv1.Command) uint64 {
 	if content == nil {
 		return 0
 	}
-	b := make([]byte, 1+content.SizeVT())
-	b[0] = kind
-	if _, err := content.MarshalToVT(b[1:]); err != nil {
-		return 0 // never: no message has required fields
-	}
-	sum := sha256.Sum256(b)
+	var sum [sha256.Size]byte
+	_ = encoded(content, func(b []byte) error { // it answers what the function does
+		sum = sha256.Sum256(slices.Insert(b, 0, kind))
+		return nil
+	})
 	return binary.BigEndian.Uint64(sum[:])
 }
