@@ -22,6 +22,11 @@ func TestCadence(t *testing.T) {
 			}
 			return held
 		}
+		waiting := func() int {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return len(c.waiting)
+		}
 		for i, step := range []struct {
 			come, wait int
 			length     time.Duration
@@ -37,13 +42,13 @@ func TestCadence(t *testing.T) {
 			}
 			time.Sleep(step.length - time.Nanosecond)
 			synctest.Wait()
-			if got := len(c.waiting); got != step.wait {
+			if got := waiting(); got != step.wait {
 				t.Errorf("stroke %d: %d sessions wait before its end, want %d", i, got, step.wait)
 			}
 			time.Sleep(time.Nanosecond)
 			synctest.Wait()
-			if len(c.waiting) > 0 {
-				t.Errorf("stroke %d: %d sessions wait after its end", i, len(c.waiting))
+			if got := waiting(); got > 0 {
+				t.Errorf("stroke %d: %d sessions wait after its end", i, got)
 			}
 		}
 		time.Sleep(stroke)
