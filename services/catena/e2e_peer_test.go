@@ -273,9 +273,10 @@ func (p *peer) conversation(id string) []*imv1.Message {
 	p.t.Helper()
 	var all []*imv1.Message
 	for from := uint64(1); ; from = all[len(all)-1].GetConversationIndex() + 1 {
-		page := p.ask(pullConversation(id, &from, nil)).GetConversationPage()
+		answer := p.ask(pullConversation(id, &from, nil))
+		page := answer.GetConversationPage()
 		if page == nil {
-			p.t.Fatal("the conversation is not answered with a page")
+			p.t.Fatalf("the pull is answered with %v", answer)
 		}
 		if all = append(all, page.GetMessages()...); !page.GetHasMore() {
 			return all

@@ -24,7 +24,7 @@ type Config struct {
 	// Heartbeat is the interval told to clients that wish for none; 30 s. Wishes are kept within MinHeartbeat (5 s) and
 	// MaxHeartbeat (5 min). A connection silent for 2.5 of its intervals is closed.
 	Heartbeat, MinHeartbeat, MaxHeartbeat time.Duration
-	// WriteTimeout is how long a client may take to accept one WebSocket message; 10 s.
+	// WriteTimeout is how long a client may take to accept one WebSocket message; 10 s. It may get a quarter less.
 	WriteTimeout time.Duration
 	// AppendTimeout is how long a batch is retried, with the same id, before its senders are told that it may be lost; 35 s.
 	AppendTimeout time.Duration

@@ -139,7 +139,7 @@ func (s *session) encode(f *imv1.ServerFrame) []byte {
 		s.edge.metrics.refused(err.GetCode())
 	}
 	frame, err := encodeFrame(s.edge.spares.get(), s.json, f)
-	if err != nil { // a string of a peer is not UTF-8
+	if err != nil { // JSON, and a string of a peer is not UTF-8
 		return s.encode(s.errorFrame(f.GetId(), err))
 	}
 	return frame

@@ -71,9 +71,9 @@ func (w *convWorker) decode(msgs []bus.Msg) ([]located, int) {
 	return out, len(msgs)
 }
 
-// decodeOne adds the commands of one batch to out, and says what they weigh. What exceeds the weight of a commit within one batch is refused, which depends on the
-// batch alone; an edge cuts its batches before that. A payload that is no batch, or a command that belongs elsewhere,
-// did not come from an edge and is passed over.
+// decodeOne adds the commands of one batch to out, and says what they weigh. What exceeds the weight of a commit within
+// one batch is refused, which depends on the batch alone; an edge cuts its batches before that. A payload that is no
+// batch, or a command that belongs elsewhere, did not come from an edge and is passed over.
 func (w *convWorker) decodeOne(out []located, m bus.Msg) ([]located, int) {
 	b := new(imv1.CommandBatch)
 	if err := b.UnmarshalVTUnsafe(m.Data); err != nil {
