@@ -204,8 +204,8 @@ func named(op, name string, err error) error {
 }
 
 // Create syncs the folder after a manifest, whose name Pebble relies on before it syncs the folder itself: a power loss
-// must not keep the marker that names it and lose it.
-// Create makes a file. Whoever makes a table flushes or compacts on a goroutine of its own, and nobody waits for that.
+// must not keep the marker that names it and lose it. Whoever makes a table flushes or compacts, on a goroutine of its own
+// for which nobody waits, and steps back.
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if strings.HasSuffix(name, ".sst") && category != vfs.WriteCategoryUnspecified { // unspecified: a copy
 		stepBack()
