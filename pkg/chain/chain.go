@@ -23,22 +23,6 @@ func (l Layout) Conversation(c im.ConversationID) int { return im.Partition(c, l
 // User is the partition that owns u.
 func (l Layout) User(u im.UserID) int { return im.Partition(u, l.UserPartitions) }
 
-// encoder is a record's generated encoder, which makes the same bytes for the same record, so that a replay writes what
-// was there.
-type encoder interface {
-	SizeVT() int
-	MarshalToSizedBufferVT(b []byte) (int, error)
-}
-
-// appendTo adds the stored form of m, which is size bytes long.
-func appendTo(b []byte, m encoder, size int) []byte {
-	b = append(b, make([]byte, size)...)
-	if _, err := m.MarshalToSizedBufferVT(b[len(b)-size:]); err != nil {
-		panic(fmt.Sprintf("encode %T: %v", m, err)) // never: records have no required fields
-	}
-	return b
-}
-
 // decode reads a stored value into m; nil leaves m as it is and answers false.
 func decode(value []byte, m proto.Message) (bool, error) {
 	if value == nil {

@@ -12,7 +12,7 @@ import (
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
-func encode(m encoder) []byte { return appendTo(nil, m, m.SizeVT()) }
+func encode(m imv1.Encoder) []byte { return imv1.Append(nil, m) }
 
 func drawEntry(t *rapid.T) *imv1.ChainEntry {
 	users := rapid.SampledFrom([]string{"ann", "ben", "cleo"})

@@ -27,8 +27,9 @@ func (w *Writer) put(key, value []byte) {
 }
 
 // encode is the stored form of m, made in w.value.
-func (w *Writer) encode(m encoder) []byte {
-	w.value = appendTo(w.value[:0], m, m.SizeVT())
+// The same record makes the same bytes, so that a replay writes what was there.
+func (w *Writer) encode(m imv1.Encoder) []byte {
+	w.value = imv1.Append(w.value[:0], m)
 	return w.value
 }
 
@@ -54,7 +55,7 @@ func encodeEntry(m *imv1.Message, sequence uint64, ordinal uint32) (value, messa
 	value = protowire.AppendTag(make([]byte, 0, size+32), fieldMessage, protowire.BytesType)
 	value = protowire.AppendVarint(value, uint64(size))
 	begin := len(value)
-	value = appendTo(value, m, size)
+	value = imv1.AppendSized(value, m, size)
 	message = value[begin:len(value):len(value)]
 	if sequence != 0 {
 		value = protowire.AppendVarint(protowire.AppendTag(value, fieldSequence, protowire.VarintType), sequence)

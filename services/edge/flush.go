@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"runtime"
-	"slices"
 
 	"github.com/lxzan/gws"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -149,21 +148,7 @@ func encodeFrame(b []byte, json bool, f *imv1.ServerFrame) ([]byte, error) {
 	if json {
 		return protojson.MarshalOptions{}.MarshalAppend(b, f)
 	}
-	return appendMessage(b, f)
-}
-
-// encoder is a message that the generated code encodes.
-type encoder interface {
-	SizeVT() int
-	MarshalToSizedBufferVT(b []byte) (int, error)
-}
-
-// appendMessage appends an encoded message to b.
-func appendMessage(b []byte, m encoder) ([]byte, error) {
-	begin, size := len(b), m.SizeVT()
-	b = slices.Grow(b, size)[:begin+size]
-	_, err := m.MarshalToSizedBufferVT(b[begin:])
-	return b, err
+	return imv1.Append(b, f), nil
 }
 
 // errorFrame tells a client of an error. What is not a refusal is a fault, of which only the log tells more.

@@ -81,7 +81,7 @@ func newLane(e *Edge, name string, wrap func([]byte) []byte, f appendFunc) *lane
 func (s *session) command(f *imv1.ClientFrame) error {
 	w := waiting{session: s, request: f.GetId(), weight: 1}
 	var l *lane
-	var message encoder
+	var message imv1.Encoder
 	if f.GetMarkRead() != nil {
 		c, err := userCommand(s.user, f)
 		if err != nil {
@@ -97,10 +97,7 @@ func (s *session) command(f *imv1.ClientFrame) error {
 		c.Session = s.number
 		l, message, w.weight = s.edge.conv[im.Partition(im.ConversationID(c.GetConversationId()), len(s.edge.conv))], c, weight(c)
 	}
-	var err error
-	if w.data, err = appendMessage(s.edge.spares.get(), message); err != nil {
-		return fmt.Errorf("encode command: %w", err)
-	}
+	w.data = imv1.Append(s.edge.spares.get(), message)
 	if err := s.begin(w.request); err != nil {
 		return err
 	}

@@ -57,18 +57,7 @@ type located struct {
 // decode reads the commands of msgs up to the weight of one commit, and says how many messages that took. The commands
 // share the memory of msgs: what is kept beyond the batch has to be copied.
 func (w *convWorker) decode(msgs []bus.Msg) ([]located, int) {
-	var out []located
-	total := 0
-	for n, m := range msgs {
-		before := len(out)
-		var weight int
-		out, weight = w.decodeOne(out, m)
-		if n > 0 && total+weight > maxWeight {
-			return out[:before], n
-		}
-		total += weight
-	}
-	return out, len(msgs)
+	return decodeWithin(msgs, w.decodeOne)
 }
 
 // decodeOne adds the commands of one batch to out, and says what they weigh. What exceeds the weight of a commit within

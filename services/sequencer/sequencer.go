@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 
 	"github.com/catena-im/catena/pkg/bus"
@@ -81,38 +80,22 @@ func read(ctx context.Context, store kv.Store, l chain.Layout, fn func(*chain.Re
 	return fn(chain.NewReader(l, snap))
 }
 
-// wire is a message as the generated code encodes it.
-type wire interface {
-	SizeVT() int
-	MarshalToSizedBufferVT(b []byte) (int, error)
-}
-
 // marshal encodes m.
-func marshal(m wire) []byte { return marshalInto(nil, m) }
-
-// marshalInto encodes m into b, or into a larger one.
-func marshalInto(b []byte, m wire) []byte {
-	size := m.SizeVT()
-	b = slices.Grow(b[:0], size)[:size]
-	if _, err := m.MarshalToSizedBufferVT(b); err != nil {
-		panic(fmt.Sprintf("encode %T: %v", m, err)) // never: no message has required fields
-	}
-	return b
-}
+func marshal(m imv1.Encoder) []byte { return imv1.Append(nil, m) }
 
 // buffers are used again for what is encoded and passed on at once. A payload has some 100 KB under load.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // encoded calls use with the encoded m, which is valid in use only.
-func encoded(m wire, use func([]byte) error) error {
+func encoded(m imv1.Encoder, use func([]byte) error) error {
 	b := buffers.Get().(*[]byte)
 	defer buffers.Put(b)
-	*b = marshalInto(*b, m)
+	*b = imv1.Append((*b)[:0], m)
 	return use(*b)
 }
 
 // publish sends m as a core message.
-func publish(b Bus, s bus.Subject, m wire) error {
+func publish(b Bus, s bus.Subject, m imv1.Encoder) error {
 	return encoded(m, func(payload []byte) error { return b.Publish(s, payload) })
 }
 
@@ -121,6 +104,20 @@ const (
 	maxWeight  = 4000      // of a batch: commands or entries, and the users they name; bounds the commit they come to
 	maxAnswers = 2000      // of a message to an edge; one is 300 bytes at most
 )
+
+// decodeWithin calls one for each of msgs, which adds what a message holds and says what that weighs, up to maxWeight in
+// all; the first message is taken whatever it weighs. It returns how many were taken.
+func decodeWithin[T any](msgs []bus.Msg, one func([]T, bus.Msg) ([]T, int)) (out []T, taken int) {
+	total := 0
+	for n, m := range msgs {
+		more, weight := one(out, m)
+		if n > 0 && total+weight > maxWeight {
+			return out, n
+		}
+		out, total = more, total+weight
+	}
+	return out, len(msgs)
+}
 
 // edgeBatches gathers what goes to each edge.
 type edgeBatches map[string]*imv1.EdgeBatch

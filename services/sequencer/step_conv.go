@@ -263,7 +263,7 @@ func tooMuch() *refusal.Refusal {
 // contentDigest tells one content from another under the same client message id. What says how to deliver the command
 // (request id, session, after) does not count.
 func contentDigest(cmd *imv1.Command) uint64 {
-	var content wire
+	var content imv1.Encoder
 	var kind byte
 	switch a := cmd.GetAction().(type) {
 	case *imv1.Command_Send:

@@ -120,18 +120,7 @@ type input struct {
 // decode reads msgs up to the weight of one commit, and says how many messages that took. The inputs share the memory of
 // msgs: what is kept beyond the batch has to be copied.
 func (w *userWorker) decode(msgs []bus.Msg) ([]input, int) {
-	var out []input
-	total := 0
-	for n, m := range msgs {
-		before := len(out)
-		var weight int
-		out, weight = w.decodeOne(out, m)
-		if n > 0 && total+weight > maxWeight {
-			return out[:before], n
-		}
-		total += weight
-	}
-	return out, len(msgs)
+	return decodeWithin(msgs, w.decodeOne)
 }
 
 // decodeOne adds the inputs of one batch to out, and says what they weigh. Commands that exceed the weight of a commit within one batch are refused, as those of
