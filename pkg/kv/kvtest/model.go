@@ -28,6 +28,7 @@ func model(k *kit) {
 			"commit":   m.commit,
 			"again":    m.again,
 			"stale":    m.stale,
+			"sync":     m.sync,
 			"snapshot": m.snapshot,
 			"release":  m.drop,
 			"read":     m.read,
@@ -97,6 +98,13 @@ func (m *machine) stale(t *rapid.T) {
 	}
 	if err := m.store.Commit(context.Background(), b); !errors.Is(err, kv.ErrFenced) {
 		t.Fatalf("stale commit: got %v, want %v", err, kv.ErrFenced)
+	}
+}
+
+// sync changes nothing that can be read, but where a driver reads it from.
+func (m *machine) sync(t *rapid.T) {
+	if err := m.store.Sync(context.Background()); err != nil {
+		t.Fatalf("sync: %v", err)
 	}
 }
 

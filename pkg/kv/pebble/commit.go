@@ -3,7 +3,6 @@ package pebble
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"time"
@@ -13,13 +12,6 @@ import (
 	"github.com/catena-im/catena/pkg/kv"
 )
 
-// commit is a batch on its way into the database. It shares no memory with the caller, who may be gone before it ends.
-type commit struct {
-	fence, expect, next []byte
-	writes              *pdb.Batch
-	turn                chan struct{}
-}
-
 // Commit is kv.Store's. With ctx ended it answers ctx's error if nothing was written, else kv.ErrUnknown.
 func (s *Store) Commit(ctx context.Context, b *kv.Batch) error {
 	if err := b.Check(); err != nil {
@@ -28,86 +20,52 @@ func (s *Store) Commit(ctx context.Context, b *kv.Batch) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
-	c, err := s.prepare(b)
-	if err != nil {
-		s.ops.Done()
-		return err
+	err := s.stageFenced(ctx, b)
+	if err == nil && s.sync {
+		return s.wait(ctx, s.confirm, kv.ErrUnknown)
 	}
-	if err := s.acquire(ctx, c.turn); err != nil {
-		s.ops.Done()
-		return errors.Join(err, c.writes.Close())
-	}
-	return s.wait(ctx, func() error { return s.commit(c) }, kv.ErrUnknown)
+	s.ops.Done()
+	return err
 }
 
 var errFull = fmt.Errorf("%w: the disk is full", kv.ErrUnavailable)
 
-func (s *Store) prepare(b *kv.Batch) (*commit, error) {
-	w := s.db.NewBatchWithSize(b.Size() + 16*b.Len() + len(b.Fence) + len(b.Next) + 64)
-	for o := range b.Ops() {
-		var err error
-		if o.Value == nil {
-			err = w.Delete(o.Key, nil)
-		} else {
-			err = w.Set(o.Key, o.Value, nil)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", kv.ErrInvalid, errors.Join(err, w.Close()))
-		}
+// stageFenced compares the fence and adds the batch to the stage, while nobody else does so with the same fence. A fence
+// that holds what the batch puts there was replaced by this batch before.
+func (s *Store) stageFenced(ctx context.Context, b *kv.Batch) error {
+	if err := s.room(ctx); err != nil {
+		return err
 	}
-	if err := w.Set(b.Fence, b.Next, nil); err != nil {
-		return nil, fmt.Errorf("%w: %w", kv.ErrInvalid, errors.Join(err, w.Close()))
+	turn := s.turns[maphash.Bytes(seed, b.Fence)%uint64(len(s.turns))]
+	if err := s.acquire(ctx, turn); err != nil {
+		return err
 	}
-	turn := maphash.Bytes(s.seed, b.Fence) % uint64(len(s.turns))
-	return &commit{
-		fence: bytes.Clone(b.Fence), expect: bytes.Clone(b.Expect), next: bytes.Clone(b.Next),
-		writes: w, turn: s.turns[turn],
-	}, nil
-}
-
-// commit compares and writes while it holds the fence's turn, and waits for the disk without it, so that other commits
-// share the fsync.
-func (s *Store) commit(c *commit) error {
-	applied, err := s.apply(c)
-	<-c.turn
+	defer func() { <-turn }()
+	held, err := s.held(b.Fence)
 	switch {
 	case err != nil:
-	case !applied: // before, by a call that may not have waited for the disk
-		if s.sync {
-			err = s.db.LogData(nil, pdb.Sync)
-		}
-	case s.sync:
-		err = c.writes.SyncWait()
+		return fmt.Errorf("%w: read fence: %w", kv.ErrUnavailable, err)
+	case bytes.Equal(held, b.Next):
+		return s.broken()
+	case !bytes.Equal(held, b.Expect): // absent is nil in both
+		return kv.ErrFenced
 	}
-	if closing := c.writes.Close(); err == nil {
-		err = closing
-	}
-	if broken := s.broken(); broken != nil {
-		return broken // the database has it, the disk may not
-	}
-	return err
-}
-
-// apply writes the batch if the fence holds what is expected. It reports false if it holds what the batch puts there.
-func (s *Store) apply(c *commit) (bool, error) {
-	held, err := get(s.db, c.fence)
-	switch {
-	case err != nil:
-		return false, fmt.Errorf("%w: read fence: %w", kv.ErrUnavailable, err)
-	case bytes.Equal(held, c.next):
-		return false, nil
-	case !bytes.Equal(held, c.expect): // absent is nil in both
-		return false, kv.ErrFenced
-	case s.sync:
-		err = s.db.ApplyNoSyncWait(c.writes, pdb.Sync)
-	default:
-		err = s.db.Apply(c.writes, pdb.NoSync)
-	}
-	if err != nil {
-		return false, fmt.Errorf("%w: %w", kv.ErrUnavailable, err)
-	}
+	s.staging.Lock()
+	s.fresh.put(b)
+	s.staging.Unlock()
 	s.commits.Add(1)
-	return true, nil
+	return s.broken()
+}
+
+// held is what a fence holds. The caller has its turn.
+func (s *Store) held(fence []byte) ([]byte, error) {
+	s.staging.RLock()
+	v, ok := lookUp(s.stages(), fence)
+	s.staging.RUnlock()
+	if ok {
+		return v, nil
+	}
+	return get(s.db, fence)
 }
 
 // SyncEvery calls Sync at most every interval as long as there is something to sync, until ctx ends. It bounds what a
@@ -138,13 +96,21 @@ func (s *Store) Sync(ctx context.Context) error {
 		return err
 	}
 	return s.wait(ctx, func() error {
-		err := s.db.LogData(nil, pdb.Sync) // in the log behind all commits, which one fsync covers
-		<-s.syncs
-		if broken := s.broken(); broken != nil {
-			return broken
-		}
-		return err
+		defer func() { <-s.syncs }()
+		return s.confirm()
 	}, nil)
+}
+
+// confirm returns when everything that was committed is on the disk.
+func (s *Store) confirm() error {
+	s.drains <- struct{}{}
+	s.drain()
+	<-s.drains
+	err := s.db.LogData(nil, pdb.Sync) // in the log behind all commits, which one fsync covers
+	if broken := s.broken(); broken != nil {
+		return broken
+	}
+	return err
 }
 
 // acquire takes a place in queue unless the disk takes no writes.

@@ -10,8 +10,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 )
 
-// memTable is the size of a memtable in bytes. With 4 MiB, Pebble's default, large batches reach half the throughput.
-const memTable = 64 << 20
+// memTable is the size of a memtable in bytes. A stage that takes half of one becomes a memtable by itself.
+const memTable = 16 << 20
 
 // options are the settings of Pebble for chains: many small keys, batches of hundreds, reads of the newest.
 func options(cfg Config, d *disk) *pdb.Options {
@@ -23,7 +23,7 @@ func options(cfg Config, d *disk) *pdb.Options {
 		FormatMajorVersion:          pdb.FormatValueSeparation,
 		CacheSize:                   cfg.CacheBytes + 2*memTable, // Pebble takes what memtables hold off its cache
 		MemTableSize:                memTable,
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: 8,
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       40, // sub-levels; a read visits each
 		LBaseMaxBytes:               64 << 20,

@@ -14,8 +14,9 @@ import (
 
 // snapshot is a kv.Snapshot. While it is held, Pebble keeps what later writes replace.
 type snapshot struct {
-	store *Store
-	view  *pdb.Snapshot
+	store  *Store
+	view   *pdb.Snapshot
+	stages []staged // what may not be in view, the newest first
 
 	// Guarded by store.mu.
 	reads    int // in progress
@@ -30,7 +31,10 @@ func (s *Store) Snapshot(ctx context.Context) (kv.Snapshot, error) {
 		return nil, err
 	}
 	defer s.ops.Done()
-	return &snapshot{store: s, view: s.db.NewSnapshot()}, nil
+	// With both under the lock nothing that is committed later gets into view: what is in the stage now is not written.
+	s.staging.RLock()
+	defer s.staging.RUnlock()
+	return &snapshot{store: s, stages: s.stages(), view: s.db.NewSnapshot()}, nil
 }
 
 // begin enters a read; a nil error owes an end.
@@ -93,11 +97,36 @@ func (sn *snapshot) Get(ctx context.Context, key []byte) ([]byte, error) {
 	if err := sn.begin(ctx); err != nil {
 		return nil, err
 	}
-	v, err := get(sn.view, key)
+	v, ok := sn.staged(key)
+	var err error
+	if !ok {
+		v, err = get(sn.view, key)
+	}
 	if err = sn.end(err); err != nil {
 		return nil, fmt.Errorf("get: %w", err)
 	}
 	return v, nil
+}
+
+// lookUp is the value of key in stages, nil where it was deleted last; false: they do not know it.
+func lookUp(stages []staged, key []byte) (value []byte, ok bool) {
+	for _, st := range stages {
+		if value, ok = st.get(key, len(st.seen.entries)); ok {
+			return value, true
+		}
+	}
+	return nil, false
+}
+
+// staged is lookUp in the snapshot, with a value of the caller's own.
+func (sn *snapshot) staged(key []byte) (value []byte, ok bool) {
+	if len(sn.stages) == 0 {
+		return nil, false
+	}
+	sn.store.staging.RLock() // the table of the stage may be growing
+	value, ok = lookUp(sn.stages, key)
+	sn.store.staging.RUnlock()
+	return bytes.Clone(value), ok
 }
 
 // BatchGet is kv.Snapshot's.
@@ -116,57 +145,59 @@ func (sn *snapshot) BatchGet(ctx context.Context, keys [][]byte) ([][]byte, erro
 const fewKeys = 2
 
 func (sn *snapshot) batchGet(ctx context.Context, keys [][]byte) ([][]byte, error) {
-	if len(keys) > fewKeys {
-		return sn.seekAll(ctx, keys)
-	}
-	values := make([][]byte, len(keys))
+	values, rest := make([][]byte, len(keys)), make([]int, 0, len(keys))
 	for i, k := range keys {
+		var ok bool
+		if values[i], ok = sn.staged(k); !ok {
+			rest = append(rest, i)
+		}
+	}
+	if len(rest) > fewKeys {
+		return values, sn.seekAll(ctx, keys, rest, values)
+	}
+	for _, i := range rest {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		var err error
-		if values[i], err = get(sn.view, k); err != nil {
+		if values[i], err = get(sn.view, keys[i]); err != nil {
 			return nil, err
 		}
 	}
 	return values, nil
 }
 
-// seekAll reads keys with one iterator, in their order in the store. Unlike single reads it asks the filters of the last
-// level too, where nearly everything is: a new message's id is looked for and is not there.
-func (sn *snapshot) seekAll(ctx context.Context, keys [][]byte) (values [][]byte, err error) {
+// seekAll reads those keys into values that order names, with one iterator and in their order in the store. Unlike
+// single reads it asks the filters of the last level too, where nearly everything is: a new message's id is looked for
+// and is not there.
+func (sn *snapshot) seekAll(ctx context.Context, keys [][]byte, order []int, values [][]byte) (err error) {
 	it, err := sn.view.NewIterWithContext(ctx, &pdb.IterOptions{UseL6Filters: true})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() {
 		if closing := it.Close(); err == nil {
 			err = closing
 		}
 	}()
-	order := make([]int, len(keys))
-	for i := range order {
-		order[i] = i
-	}
 	slices.SortFunc(order, func(a, b int) int { return bytes.Compare(keys[a], keys[b]) })
-	values = make([][]byte, len(keys))
 	for _, i := range order {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
 		if !it.SeekPrefixGE(keys[i]) || !bytes.Equal(it.Key(), keys[i]) {
 			if err := it.Error(); err != nil {
-				return nil, err
+				return err
 			}
 			continue
 		}
 		v, err := it.ValueAndErr()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		values[i] = bytes.Clone(v)
 	}
-	return values, nil
+	return nil
 }
 
 // Scan is kv.Snapshot's.
@@ -190,16 +221,12 @@ func (sn *snapshot) scan(ctx context.Context, r kv.Range, fn func(key, value []b
 			err = closing // also what ended the iteration early
 		}
 	}()
-	first, next := it.First, it.Next
-	if r.Reverse {
-		first, next = it.Last, it.Prev
-	}
 	left := r.Limit
-	for ok := first(); ok; ok = next() {
+	for w := newWalk(it, newOverlay(sn.stages, r), r.Reverse); w.found; w.next() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := visit(it, r.KeysOnly, fn); err != nil {
+		if err := w.visit(r.KeysOnly, fn); err != nil {
 			if errors.Is(err, kv.Stop) {
 				return nil
 			}
@@ -212,16 +239,70 @@ func (sn *snapshot) scan(ctx context.Context, r kv.Range, fn func(key, value []b
 	return it.Error()
 }
 
-// visit calls fn with slices that an append in it cannot grow into Pebble's blocks.
-func visit(it *pdb.Iterator, keysOnly bool, fn func(key, value []byte) error) error {
-	if keysOnly {
-		return fn(slices.Clip(it.Key()), nil)
+// walk goes over the keys of a view: what is staged lies over what Pebble has.
+type walk struct {
+	it    *pdb.Iterator
+	step  func() bool // of it
+	under bool        // it stands on a key
+	over  *overlay
+	top   bool // the key is that of over, else that of it
+	found bool // there is a key
+}
+
+func newWalk(it *pdb.Iterator, over *overlay, reverse bool) *walk {
+	w := &walk{it: it, step: it.Next, over: over}
+	if reverse {
+		w.step, w.under = it.Prev, it.Last()
+	} else {
+		w.under = it.First()
 	}
-	v, err := it.ValueAndErr()
+	w.settle()
+	return w
+}
+
+// settle chooses the key that comes first, and passes over those that were deleted. An error of it is the end.
+func (w *walk) settle() {
+	for {
+		w.top = w.over.key != nil && !(w.under && w.over.before(w.it.Key(), w.over.key))
+		w.found = (w.under || w.top) && w.it.Error() == nil
+		if !w.found || !w.top || w.over.value != nil {
+			return
+		}
+		w.leave()
+	}
+}
+
+// leave passes over the key, in it too where both have it.
+func (w *walk) leave() {
+	if !w.top || w.under && bytes.Equal(w.it.Key(), w.over.key) {
+		w.under = w.step()
+	}
+	if w.top {
+		w.over.next()
+	}
+}
+
+func (w *walk) next() {
+	w.leave()
+	w.settle()
+}
+
+// visit calls fn with slices that an append in it cannot grow into Pebble's blocks.
+func (w *walk) visit(keysOnly bool, fn func(key, value []byte) error) error {
+	key, value, err := w.over.key, w.over.value, error(nil)
+	if !w.top {
+		key = w.it.Key()
+	}
+	switch {
+	case keysOnly:
+		value = nil
+	case !w.top:
+		value, err = w.it.ValueAndErr()
+	}
 	if err != nil {
 		return err
 	}
-	return fn(slices.Clip(it.Key()), slices.Clip(v))
+	return fn(slices.Clip(key), slices.Clip(value))
 }
 
 // get returns the value of key, nil when absent. The caller owns it.

@@ -1,6 +1,6 @@
 // Package pebble is the driver of package kv for one process, over Pebble. Commits are atomic and in order; after a
 // crash a prefix of them is there, each with its fence, and it reaches at least to the last Sync that answered nil (with
-// Config.SyncCommits to the last Commit that did). While the disk is full, commits and Sync answer kv.ErrUnavailable and
+// Config.SyncCommits to the last Commit that did): what comes after waits in memory, 64 MiB of it at the most. While the disk is full, commits and Sync answer kv.ErrUnavailable and
 // reads go on; once there is room the store goes on by itself and nothing is lost. Any other failed write, a failed
 // fsync above all, makes the store answer kv.ErrUnavailable to everything: what is on the disk is then as after a power
 // loss, and Close and New bring it back, in the same process too. No error of the disk ends the process.
@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -40,8 +39,9 @@ type Config struct {
 	CacheBytes  int64        // block cache, beside the memtables; 0: 64 MiB
 	Log         *slog.Logger // nil: silent
 
-	tune func(*pdb.Options)
-	poll time.Duration
+	stageBytes int
+	tune       func(*pdb.Options)
+	poll       time.Duration
 }
 
 func (c *Config) validate() error {
@@ -53,6 +53,9 @@ func (c *Config) validate() error {
 	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = 64 << 20
+	}
+	if c.stageBytes == 0 {
+		c.stageBytes = defaultStage
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -69,11 +72,16 @@ type Store struct {
 	disk  *disk
 	after []io.Closer // what outlives db, in the order of closing
 
-	seed  maphash.Seed
-	turns [64]chan struct{} // one place each, held while a fence is compared and replaced; by hash of the fence
-	syncs chan struct{}     // places of the Syncs in progress
+	turns  [64]chan struct{} // one place each, held while a fence is compared and replaced; by hash of the fence
+	syncs  chan struct{}     // places of the Syncs in progress
+	drains chan struct{}     // one place, held while a stage is written
 
-	commits atomic.Uint64 // applied so far
+	commits    atomic.Uint64 // so far
+	stageBytes int
+
+	staging  sync.RWMutex // guards the fields below, and what is in fresh
+	fresh    *stage       // takes the commits
+	draining *stage       // is being written, or was written last; nil: none is
 
 	mu     sync.Mutex // guards the fields below, and the references of snapshots
 	closed bool
@@ -88,7 +96,8 @@ func New(cfg Config) (*Store, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("pebble: %w", err)
 	}
-	s := &Store{log: cfg.Log, sync: cfg.SyncCommits, seed: maphash.MakeSeed(), syncs: make(chan struct{}, 64)}
+	s := &Store{log: cfg.Log, sync: cfg.SyncCommits, syncs: make(chan struct{}, 64),
+		drains: make(chan struct{}, 1), fresh: new(stage), stageBytes: cfg.stageBytes}
 	for i := range s.turns {
 		s.turns[i] = make(chan struct{}, 1)
 	}
@@ -189,7 +198,11 @@ func (s *Store) Close() error {
 
 	s.disk.stopWaiting()
 	s.ops.Wait()
-	err := s.db.Close()
+	var err error
+	if s.disk.alive() {
+		err = s.write(s.fresh) // nobody else has it any more
+	}
+	err = errors.Join(err, s.db.Close())
 	if cause := s.disk.failure(); cause != nil {
 		err = fmt.Errorf("%w: %w", kv.ErrUnavailable, cause)
 	}

@@ -38,6 +38,11 @@ func TestConformance(t *testing.T) {
 			return open(t, Config{Dir: "store", FS: vfs.NewMem(), SyncCommits: true})
 		})
 	})
+	t.Run("memory, small stages", func(t *testing.T) {
+		kvtest.Run(t, func(t *testing.T) kv.Store {
+			return open(t, Config{Dir: "store", FS: vfs.NewMem(), stageBytes: 200, tune: restless})
+		})
+	})
 }
 
 func TestReopen(t *testing.T) {
@@ -55,6 +60,19 @@ func TestReopen(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestCloseKeepsWhatNoSyncConfirmed(t *testing.T) {
+	dir, l := t.TempDir(), &kvtest.Log{Prefix: "log/"}
+	for range 3 {
+		s := open(t, Config{Dir: dir})
+		l.Recover(t, s)
+		l.Commit(t, s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l.Confirmed = l.Committed
 	}
 }
 

@@ -1,0 +1,174 @@
+package pebble
+
+import (
+	"bytes"
+	"hash/maphash"
+	"slices"
+
+	"github.com/catena-im/catena/pkg/kv"
+)
+
+// stage is what was committed last, in memory, before Pebble gets it as one batch. Each operation is an entry, which
+// never changes, so a snapshot of a stage is a number of entries. The table names the newest entry of each key. It does
+// the work of a memtable at a fraction of the cost: an insert into Pebble's misses the caches at each level of its skip
+// list, and takes a place for every head and list record of a user who gets many messages, where only the last is kept.
+type stage struct {
+	content
+	table []uint64 // open addressing; low half: entry number + 1, 0: free; high half: of the key's hash
+	held  int      // keys in table
+	bytes int      // of all keys and values
+
+	ordered ordered
+}
+
+// content is entries and the bytes that they name. What is in it stays as it is while a stage grows behind it.
+type content struct {
+	entries      []entry // in the order of their commits
+	keys, values arena   // apart, for keys are looked at much more often
+}
+
+// entry is one operation.
+type entry struct {
+	key, value span
+	older      uint32 // entry number + 1 of the entry before of the same key; 0: there is none
+	gone       bool   // the key was deleted
+}
+
+func (c *content) key(n uint32) []byte { return c.keys.at(c.entries[n].key) }
+
+// value is nil where the key was deleted.
+func (c *content) value(n uint32) []byte {
+	if e := &c.entries[n]; !e.gone {
+		return c.values.at(e.value)
+	}
+	return nil
+}
+
+// seed is of the hashes of all stages.
+var seed = maphash.MakeSeed()
+
+// put adds the operations of b, and its fence.
+func (s *stage) put(b *kv.Batch) {
+	for o := range b.Ops() {
+		s.add(o.Key, o.Value)
+	}
+	s.add(b.Fence, b.Next)
+}
+
+// add adds one operation.
+func (s *stage) add(key, value []byte) {
+	if 2*s.held >= len(s.table) {
+		s.growTable()
+	}
+	hash := maphash.Bytes(seed, key)
+	slot, older := s.find(key, hash)
+	e := entry{value: s.values.add(value), older: older, gone: value == nil}
+	if older == 0 {
+		e.key = s.keys.add(key)
+		s.held++
+	} else {
+		e.key = s.entries[older-1].key
+	}
+	s.entries = append(s.entries, e)
+	s.table[slot] = hash<<32 | uint64(len(s.entries))
+	s.bytes += len(key) + len(value)
+}
+
+// find is the slot of key in the table, and the number + 1 of its newest entry; 0: the slot is free.
+func (s *stage) find(key []byte, hash uint64) (slot int, number uint32) {
+	mask := len(s.table) - 1
+	for slot = int(uint32(hash)) & mask; ; slot = (slot + 1) & mask {
+		held := s.table[slot]
+		if held == 0 {
+			return slot, 0
+		}
+		if n := uint32(held); uint32(held>>32) == uint32(hash) && bytes.Equal(s.key(n-1), key) {
+			return slot, n
+		}
+	}
+}
+
+// firstTable is the size of a table that is not empty, in slots; each of the next is twice as large.
+const firstTable = 1 << 10
+
+func (s *stage) growTable() {
+	old := s.table
+	s.table = make([]uint64, max(2*len(old), firstTable))
+	mask := len(s.table) - 1
+	for _, held := range old {
+		if held == 0 {
+			continue
+		}
+		slot := int(held>>32) & mask
+		for s.table[slot] != 0 {
+			slot = (slot + 1) & mask
+		}
+		s.table[slot] = held
+	}
+}
+
+// get is the newest value of key among the first entries, so many; nil where it was deleted. False: they do not have it.
+func (s *stage) get(key []byte, entries int) (value []byte, ok bool) {
+	if len(s.table) == 0 {
+		return nil, false
+	}
+	_, n := s.find(key, maphash.Bytes(seed, key))
+	for n > uint32(entries) {
+		n = s.entries[n-1].older
+	}
+	if n == 0 {
+		return nil, false
+	}
+	return s.value(n - 1), true
+}
+
+// keyed is an entry with its key at hand.
+type keyed struct {
+	key []byte
+	n   uint32
+}
+
+// newest are the newest entries of all keys, in the order of the keys.
+func (s *stage) newest() []keyed {
+	all := make([]keyed, 0, s.held)
+	for _, held := range s.table {
+		if n := uint32(held); n != 0 {
+			all = append(all, keyed{s.key(n - 1), n - 1})
+		}
+	}
+	slices.SortFunc(all, func(a, b keyed) int { return bytes.Compare(a.key, b.key) })
+	return all
+}
+
+const (
+	firstChunk = 16 << 10 // bytes; each of the next is twice as large
+	mostChunk  = 1 << 20  // unless one piece is larger
+)
+
+// arena is bytes that stay where they are.
+type arena struct {
+	chunks [][]byte
+	used   int // bytes of the last
+}
+
+// span is where a piece stands.
+type span struct{ chunk, offset, length uint32 }
+
+// add copies b.
+func (a *arena) add(b []byte) span {
+	if last := len(a.chunks) - 1; last < 0 || a.used+len(b) > len(a.chunks[last]) {
+		size := firstChunk
+		if last >= 0 {
+			size = min(2*len(a.chunks[last]), mostChunk)
+		}
+		a.chunks, a.used = append(a.chunks, make([]byte, max(size, len(b)))), 0
+	}
+	at := span{uint32(len(a.chunks) - 1), uint32(a.used), uint32(len(b))}
+	a.used += copy(a.chunks[at.chunk][at.offset:], b)
+	return at
+}
+
+func (a *arena) at(s span) []byte {
+	end := s.offset + s.length
+	return a.chunks[s.chunk][s.offset:end:end]
+}
