@@ -9,20 +9,25 @@ const (
 	busyFrames = 50 // frames for clients in a short stroke, for each place of goroutines, that make an edge busy
 	stroke     = 10 * time.Millisecond
 	longStroke = 30 * time.Millisecond // with twice as many frames, or more
+	lull       = 3 * time.Millisecond  // without deliveries, that ends a stroke in which some came
 )
 
 // A cadence says when sessions write. In a calm edge each writes as soon as there is something. A busy one lets them
 // write together, stroke by stroke: what comes for a client in between, answers and pushes, leaves with one write, and a
-// write is most of what a push costs an edge.
+// write is most of what a push costs an edge. Deliveries come in bursts, at the pace of the lanes, and nobody waits
+// longer when one is through.
 type cadence struct {
-	busy int // frames in a short stroke that make the edge busy
+	busy int           // frames in a short stroke that make the edge busy
+	lull time.Duration // see the constant
 
 	mu      sync.Mutex    // guards the fields below; a session's lock may be held, and is not taken under it
-	began   time.Time     // of the stroke
-	length  time.Duration // of it
-	frames  int           // in it
-	steady  bool          // the stroke before was busy
+	began   time.Time     // counting
+	length  time.Duration // of a stroke
+	frames  int           // counted
+	steady  bool          // there were as many before as make the edge busy
 	waiting []*session    // write when the stroke ends
+	ends    time.Time     // the stroke, at the latest
+	timer   *time.Timer   // ends it
 }
 
 // count notes a frame for s. It reports whether s, if it can wait, writes later, with others.
@@ -43,9 +48,19 @@ func (c *cadence) count(s *session, canWait bool) (held bool) {
 		return false
 	}
 	if c.waiting = append(c.waiting, s); len(c.waiting) == 1 {
-		time.AfterFunc(c.length-now.Sub(c.began), c.release)
+		c.ends = now.Add(c.length)
+		c.timer = time.AfterFunc(c.length, c.release)
 	}
 	return true
+}
+
+// delivered notes that deliveries came: when no others follow soon, the stroke ends.
+func (c *cadence) delivered() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.waiting) > 0 {
+		c.timer.Reset(min(c.lull, time.Until(c.ends)))
+	}
 }
 
 // release ends a stroke.

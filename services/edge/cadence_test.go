@@ -58,6 +58,52 @@ func TestCadence(t *testing.T) {
 	})
 }
 
+// A stroke in which deliveries came ends when no more follow, and at its time if they do not end.
+func TestALullEndsAStroke(t *testing.T) {
+	for name, tt := range map[string]struct {
+		every time.Duration // that deliveries come
+		times int
+		ends  time.Duration
+	}{
+		"one":          {time.Hour, 1, lull},
+		"a few":        {lull / 2, 4, 3*lull/2 + lull},
+		"without end":  {lull / 2, 100, stroke},
+		"only answers": {time.Hour, 0, stroke},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := &cadence{busy: 1, lull: lull, began: time.Now(), length: stroke}
+				c.count(&session{ended: true}, true)
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					for i := range tt.times {
+						if i > 0 {
+							time.Sleep(tt.every)
+						}
+						c.delivered()
+					}
+				}()
+				waits := func() bool {
+					synctest.Wait()
+					c.mu.Lock()
+					defer c.mu.Unlock()
+					return len(c.waiting) > 0
+				}
+				time.Sleep(tt.ends - time.Nanosecond)
+				if !waits() {
+					t.Errorf("the stroke ended before %v", tt.ends)
+				}
+				time.Sleep(time.Nanosecond)
+				if waits() {
+					t.Errorf("the stroke has not ended after %v", tt.ends)
+				}
+				<-done
+			})
+		})
+	}
+}
+
 // TestABusyEdgeWritesTogether tells two clients of a busy edge much before it ends the stroke. A page does not wait for that.
 func TestABusyEdgeWritesTogether(t *testing.T) {
 	w := newWorld(t)
@@ -154,7 +200,7 @@ func (s *server) endlessStroke(t *testing.T) *cadence {
 	c := &s.edge.cadence
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.busy, c.began = 0, time.Now().Add(time.Hour)
+	c.busy, c.began, c.length, c.lull = 0, time.Now().Add(time.Hour), time.Hour, time.Hour
 	return c
 }
 

@@ -26,6 +26,9 @@ func (e *Edge) deliver(data []byte) {
 		return
 	}
 	e.partitions[batch.GetUserPartition()].deliver(batch)
+	if len(batch.GetDeliveries()) > 0 {
+		e.cadence.delivered()
+	}
 }
 
 func (e *Edge) passAnswer(a *imv1.Answer) {

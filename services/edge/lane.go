@@ -23,7 +23,8 @@ const (
 )
 
 // A lane that is busy publishes at a pace. The cost of a batch hardly grows with its size, here and at whoever reads it,
-// and the time it takes otherwise is queueing: waiting a little makes everybody wait less.
+// and the time it takes otherwise is queueing: waiting a little makes everybody wait less. The lanes of an edge keep the
+// same time, so that what comes of their batches comes back together, too, and clients are written to once for all.
 const (
 	busyBatch = 8 // commands of a batch that make a lane busy
 	busyPace  = 10 * time.Millisecond
@@ -31,7 +32,8 @@ const (
 	fullPace  = 30 * time.Millisecond
 )
 
-// paceAfter is how long after the begin of a batch of so many commands the next one begins, at the earliest.
+// paceAfter is the pace of a lane after a batch of so many commands: the next one leaves with the next multiple of it, by
+// the edge's clock.
 func paceAfter(commands int) time.Duration {
 	switch {
 	case commands >= fullBatch:
@@ -137,10 +139,10 @@ func (l *lane) run(ctx context.Context) {
 		case <-l.wake:
 		}
 		for batch, more := l.take(nil); len(batch) > 0; batch, more = l.take(batch) {
-			began := time.Now()
+			began := l.edge.now()
 			l.publish(ctx, batch)
-			if !more { // else the next batch is as large as one may be
-				rest(ctx, paceAfter(len(batch))-time.Since(began))
+			if pace := paceAfter(len(batch)); pace > 0 && !more { // more: the next batch is as large as one may be
+				rest(ctx, began-began%pace+pace-l.edge.now())
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -263,11 +264,11 @@ func TestBusyLaneKeepsAPace(t *testing.T) {
 	for name, c := range map[string]struct {
 		every  time.Duration // a command comes
 		append time.Duration // of a batch
-		most   int           // batches of 1,000 commands
+		most   int           // batches of 1,000 commands; the first ones leave before the lane is busy
 		wait   time.Duration // of a command, at most
 	}{
 		"few":       {3 * time.Millisecond, time.Millisecond, 1000, 2 * time.Millisecond},
-		"many":      {500 * time.Microsecond, 5 * time.Millisecond, 52, busyPace + 6*time.Millisecond},
+		"many":      {500 * time.Microsecond, 5 * time.Millisecond, 53, busyPace + 6*time.Millisecond},
 		"very many": {100 * time.Microsecond, time.Millisecond, 8, fullPace + 2*time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -280,7 +281,7 @@ func TestBusyLaneKeepsAPace(t *testing.T) {
 				var mu sync.Mutex // guards what follows
 				batches, longest, taken := 0, time.Duration(0), 0
 				var came []time.Time
-				l := newLane(&Edge{metrics: m, cfg: Config{LaneCommands: 5000, LaneBytes: 1 << 20, AppendTimeout: time.Second}}, "lane", wrapCommands,
+				l := newLane(&Edge{metrics: m, started: time.Now(), cfg: Config{LaneCommands: 5000, LaneBytes: 1 << 20, AppendTimeout: time.Second}}, "lane", wrapCommands,
 					func(_ context.Context, _ string, payload []byte) error {
 						time.Sleep(c.append)
 						b := new(imv1.CommandBatch)
@@ -316,6 +317,42 @@ func TestBusyLaneKeepsAPace(t *testing.T) {
 	}
 }
 
+// The lanes of an edge keep the same time, whenever each became busy.
+func TestBusyLanesKeepTheSameTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := newMetrics(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		e := &Edge{metrics: m, started: time.Now(), cfg: Config{LaneCommands: 5000, LaneBytes: 1 << 20, AppendTimeout: time.Second}}
+		var lanes sync.WaitGroup
+		var left [2][]time.Duration // when batches left, by lane
+		for i := range left {
+			l := newLane(e, "lane", wrapCommands, func(context.Context, string, []byte) error {
+				left[i] = append(left[i], e.now())
+				time.Sleep(time.Duration(1+2*i) * time.Millisecond)
+				return nil
+			})
+			lanes.Go(func() { l.run(ctx) })
+			lanes.Go(func() {
+				for time.Sleep(time.Duration(i) * 7 * time.Millisecond); e.now() < 200*time.Millisecond; time.Sleep(100 * time.Microsecond) {
+					if err := l.put(waiting{weight: 1}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		cancel()
+		lanes.Wait()
+		first, second := left[0][len(left[0])-4:], left[1][len(left[1])-4:]
+		if !slices.Equal(first, second) || second[3]-second[0] != 3*fullPace {
+			t.Errorf("the last batches of one lane left at %v, of the other at %v; want the same times, %v apart", first, second, fullPace)
+		}
+	})
+}
+
 // A lane whose batches are as large as they may be does not rest: after a stall it would never work off what waits.
 func TestLaneRecoversFromAStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -325,7 +362,7 @@ func TestLaneRecoversFromAStall(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		batches := 0
-		l := newLane(&Edge{metrics: m, cfg: Config{LaneCommands: 8192, LaneBytes: 8 << 20, AppendTimeout: time.Second}}, "lane", wrapCommands,
+		l := newLane(&Edge{metrics: m, started: time.Now(), cfg: Config{LaneCommands: 8192, LaneBytes: 8 << 20, AppendTimeout: time.Second}}, "lane", wrapCommands,
 			func(context.Context, string, []byte) error {
 				if batches++; batches == 40 {
 					time.Sleep(50 * time.Millisecond)
