@@ -59,16 +59,24 @@ func (b *Bus) Provision(ctx context.Context, l Layout) (Report, error) {
 // Verify compares what the cluster was provisioned for with the counts of l and the cell of b. ErrNoStream when it was
 // not provisioned at all, ErrMismatch when it was provisioned for something else; else as Provision.
 func (b *Bus) Verify(ctx context.Context, l Layout) error {
-	ctx, cancel := b.bounded(ctx, apiTimeout)
-	defer cancel()
-	kv, err := b.js.KeyValue(ctx, ClusterBucket)
-	if err != nil {
-		return fmt.Errorf("verify %s: %w", ClusterBucket, setupError(ctx, err))
+	r, err := b.recorded(ctx)
+	if err == nil {
+		err = r.compare(l.withDefaults())
 	}
-	if err := b.compareRecord(ctx, kv, l.withDefaults()); err != nil {
-		return fmt.Errorf("verify %s: %w", ClusterBucket, setupError(ctx, err))
+	if err != nil {
+		return fmt.Errorf("verify %s: %w", ClusterBucket, err)
 	}
 	return nil
+}
+
+// Recorded are the partition counts that the cluster was provisioned with. Errors as of Verify; the counts are no
+// mismatch.
+func (b *Bus) Recorded(ctx context.Context) (conv, user int, err error) {
+	r, err := b.recorded(ctx)
+	if err != nil {
+		return 0, 0, fmt.Errorf("look at %s: %w", ClusterBucket, err)
+	}
+	return r.ConvPartitions, r.UserPartitions, nil
 }
 
 // Mismatch is the ErrMismatch of one setting.
@@ -114,33 +122,55 @@ func (b *Bus) provisionRecord(ctx context.Context, l Layout, report *Report) err
 	}
 	_, err = kv.Create(ctx, layoutKey, value)
 	if errors.Is(err, jetstream.ErrKeyExists) {
-		return b.compareRecord(ctx, kv, l)
+		r, err := b.readRecord(ctx, kv)
+		if err != nil {
+			return err
+		}
+		return r.compare(l)
 	}
 	return err
 }
 
-func (b *Bus) compareRecord(ctx context.Context, kv jetstream.KeyValue, l Layout) error {
-	entry, err := kv.Get(ctx, layoutKey)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return fmt.Errorf("%w: %s holds no %q", ErrNoStream, ClusterBucket, layoutKey)
-	}
-	if errors.Is(err, nats.ErrNoResponders) { // the bucket is known, but no server has it open
-		return fmt.Errorf("%w: %w", ErrNoLeader, err)
-	}
+// recorded is the record of a cluster whose bucket has to be looked for. Its errors are those of a start.
+func (b *Bus) recorded(ctx context.Context) (record, error) {
+	ctx, cancel := b.bounded(ctx, apiTimeout)
+	defer cancel()
+	kv, err := b.js.KeyValue(ctx, ClusterBucket)
 	if err != nil {
-		return apiError(ctx, err)
+		return record{}, setupError(ctx, err)
 	}
-	var r record
+	r, err := b.readRecord(ctx, kv)
+	return r, setupError(ctx, err)
+}
+
+// readRecord refuses a record of another format or cell.
+func (b *Bus) readRecord(ctx context.Context, kv jetstream.KeyValue) (r record, err error) {
+	entry, err := kv.Get(ctx, layoutKey)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return r, fmt.Errorf("%w: %s holds no %q", ErrNoStream, ClusterBucket, layoutKey)
+	case errors.Is(err, nats.ErrNoResponders): // the bucket is known, but no server has it open
+		return r, fmt.Errorf("%w: %w", ErrNoLeader, err)
+	case err != nil:
+		return r, apiError(ctx, err)
+	}
 	if err := json.Unmarshal(entry.Value(), &r); err != nil {
-		return fmt.Errorf("decode %q: %w", layoutKey, err)
+		return r, fmt.Errorf("decode %q: %w", layoutKey, err)
 	}
 	switch {
 	case r.Format != formatVersion:
-		return &Mismatch{MismatchFormat, fmt.Sprintf("this program speaks format %d, the cluster was provisioned with format %d; "+
+		return r, &Mismatch{MismatchFormat, fmt.Sprintf("this program speaks format %d, the cluster was provisioned with format %d; "+
 			"run the version of the program that fits", formatVersion, r.Format)}
 	case r.Cell != b.cell:
-		return &Mismatch{MismatchCell, fmt.Sprintf("configured for cell %q, the cluster was provisioned for cell %q; "+
+		return r, &Mismatch{MismatchCell, fmt.Sprintf("configured for cell %q, the cluster was provisioned for cell %q; "+
 			"configure %[2]q, or the servers of %[1]q", b.cell, r.Cell)}
+	}
+	return r, nil
+}
+
+// compare refuses other counts than those of the record.
+func (r record) compare(l Layout) error {
+	switch {
 	case r.ConvPartitions != l.ConvPartitions:
 		return &Mismatch{MismatchConv, fmt.Sprintf("configured for %d conversation partitions, the cluster was provisioned with %d; "+
 			"the number is fixed from then on: configure %[2]d, or provision a new cluster", l.ConvPartitions, r.ConvPartitions)}

@@ -51,6 +51,9 @@ func TestProvisionIsIdempotent(t *testing.T) {
 		}
 	}
 	must(t, b.Verify(t.Context(), layout))
+	if conv, user, err := b.Recorded(t.Context()); err != nil || conv != 2 || user != 1 {
+		t.Errorf("recorded: got %d and %d, %v; want 2 and 1", conv, user, err)
+	}
 }
 
 func TestProvisionMakesWhatTheDesignAsksFor(t *testing.T) {
@@ -130,6 +133,8 @@ func TestAnotherLayoutIsRefused(t *testing.T) {
 			}
 		})
 	}
+	_, _, err := other.Recorded(t.Context())
+	wantErr(t, err, bus.ErrMismatch)
 	if _, err := b.Open(t.Context(), bus.Partition{Kind: bus.Conv, Number: 4}); err == nil {
 		t.Error("a refused layout has made a stream")
 	}
@@ -139,7 +144,9 @@ func TestUnprovisionedClusterIsRefused(t *testing.T) {
 	t.Parallel()
 	b := startNode(t).connect(bus.Config{})
 	wantErr(t, b.Verify(t.Context(), small()), bus.ErrNoStream)
-	_, err := b.Open(t.Context(), conv0)
+	_, _, err := b.Recorded(t.Context())
+	wantErr(t, err, bus.ErrNoStream)
+	_, err = b.Open(t.Context(), conv0)
 	wantErr(t, err, bus.ErrNoStream)
 	_, err = b.Leases(t.Context())
 	wantErr(t, err, bus.ErrNoStream)

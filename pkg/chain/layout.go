@@ -2,6 +2,7 @@ package chain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/catena-im/catena/pkg/kv"
@@ -13,6 +14,7 @@ const samples = 4
 // Misplaced says that a store was written under another layout: what it holds would not be found.
 type Misplaced struct {
 	Area Area   // of which the count of partitions does not fit; zero: there are keys that are not of this version
+	Held int    // up to which number of partitions that area holds records: all, once they have been owned
 	What string // what was found
 }
 
@@ -22,6 +24,22 @@ func (m *Misplaced) Error() string { return m.What }
 // partition, and those of no known area, are always found; else it looks at a few of each partition. A store in which all
 // of them lie in their places serves l as well as the layout that it was written under.
 func (l Layout) Verify(ctx context.Context, snap kv.Snapshot) error {
+	err := l.verify(ctx, snap)
+	misplaced, ok := errors.AsType[*Misplaced](err)
+	if !ok || misplaced.Area == 0 {
+		return err
+	}
+	last, err := firstKey(ctx, snap, kv.Range{Start: []byte{byte(misplaced.Area)}, End: end([]byte{byte(misplaced.Area)}), Reverse: true})
+	if err != nil {
+		return err
+	}
+	if k, err := DecodeKey(last); err == nil {
+		misplaced.Held = k.Partition + 1
+	}
+	return misplaced
+}
+
+func (l Layout) verify(ctx context.Context, snap kv.Snapshot) error {
 	conv, user := partitionKey(nil, Conv, l.ConvPartitions), partitionKey(nil, User, l.UserPartitions)
 	for _, empty := range []struct {
 		area Area
@@ -36,7 +54,7 @@ func (l Layout) Verify(ctx context.Context, snap kv.Snapshot) error {
 		if key, err := firstKey(ctx, snap, empty.Range); err != nil {
 			return err
 		} else if key != nil {
-			return &Misplaced{empty.area, fmt.Sprintf("the store holds %s", describe(key))}
+			return &Misplaced{Area: empty.area, What: fmt.Sprintf("the store holds %s", describe(key))}
 		}
 	}
 	for n := range l.ConvPartitions {
@@ -62,21 +80,21 @@ func (l Layout) sample(ctx context.Context, snap kv.Snapshot, p []byte) error {
 		}
 		k, err := DecodeKey(key)
 		if err != nil {
-			return &Misplaced{0, fmt.Sprintf("the store holds %s", describe(key))}
+			return &Misplaced{What: fmt.Sprintf("the store holds %s", describe(key))}
 		}
 		name, owner := string(k.Conversation), l.Conversation(k.Conversation)
 		if k.Area == User {
 			name, owner = string(k.User), l.User(k.User)
 		}
 		if k.Partition != owner {
-			return &Misplaced{k.Area, fmt.Sprintf("the store holds %s, which belongs into partition %d", describe(key), owner)}
+			return &Misplaced{Area: k.Area, What: fmt.Sprintf("the store holds %s, which belongs into partition %d", describe(key), owner)}
 		}
 		r.Start = end(appendString(p[:len(p):len(p)], name))
 	}
 	return nil
 }
 
-// firstKey is the first key of r, nil when there is none.
+// firstKey is the first key of r in its direction, nil when there is none.
 func firstKey(ctx context.Context, snap kv.Snapshot, r kv.Range) (key []byte, err error) {
 	r.Limit, r.KeysOnly = 1, true
 	err = snap.Scan(ctx, r, func(k, _ []byte) error {

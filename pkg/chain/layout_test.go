@@ -55,23 +55,24 @@ func TestStoreOfAnotherLayoutIsNoticed(t *testing.T) {
 		snap  kv.Snapshot
 		under Layout
 		area  Area
+		held  int
 		fits  bool
 	}{
-		{"the same", full, layout, 0, true},
-		{"a store without records", fresh, Layout{1, 1}, 0, true},
-		{"fewer conversation partitions", full, Layout{2, 8}, Conv, false},
-		{"more conversation partitions", full, Layout{8, 8}, Conv, false},
-		{"fewer user partitions", full, Layout{4, 4}, User, false},
-		{"more user partitions", full, Layout{4, 9}, User, false},
-		{"one record beyond the last partition", written(t, 0, FenceKey(User, 8)), layout, User, false},
-		{"a key before all areas", written(t, 1, []byte("b")), layout, 0, false},
-		{"a key between the areas", written(t, 1, []byte("fc\x00\x00")), layout, 0, false},
-		{"a key behind all areas", written(t, 1, []byte("v")), layout, 0, false},
-		{"an unknown key within", written(t, 1, append(prefix(nil, Conv, 0, tagNamed), 0, 0, 'x')), layout, 0, false},
+		{"the same", full, layout, 0, 0, true},
+		{"a store without records", fresh, Layout{1, 1}, 0, 0, true},
+		{"fewer conversation partitions", full, Layout{2, 8}, Conv, 4, false},
+		{"more conversation partitions", full, Layout{8, 8}, Conv, 4, false},
+		{"fewer user partitions", full, Layout{4, 4}, User, 8, false},
+		{"more user partitions", full, Layout{4, 9}, User, 8, false},
+		{"one record beyond the last partition", written(t, 0, FenceKey(User, 8)), layout, User, 9, false},
+		{"a key before all areas", written(t, 1, []byte("b")), layout, 0, 0, false},
+		{"a key between the areas", written(t, 1, []byte("fc\x00\x00")), layout, 0, 0, false},
+		{"a key behind all areas", written(t, 1, []byte("v")), layout, 0, 0, false},
+		{"an unknown key within", written(t, 1, append(prefix(nil, Conv, 0, tagNamed), 0, 0, 'x')), layout, 0, 0, false},
 	} {
 		err := c.under.Verify(t.Context(), c.snap)
 		misplaced, _ := errors.AsType[*Misplaced](err)
-		if c.fits != (err == nil) || !c.fits && (misplaced == nil || misplaced.Area != c.area) {
+		if c.fits != (err == nil) || !c.fits && (misplaced == nil || misplaced.Area != c.area || misplaced.Held != c.held) {
 			t.Errorf("%s: got %v", c.name, err)
 		}
 	}
