@@ -30,13 +30,21 @@ type service struct {
 	b       *Bus
 	handler func(context.Context, []byte, func([]byte))
 	ctx     context.Context
-	slots   chan struct{} // one for each request in work
-	work    sync.WaitGroup
+	open    chan request  // from micro to a worker that is free
+	halted  chan struct{} // closed when no more are taken
+	workers int
+	work    sync.WaitGroup // the workers
 
 	mu      sync.Mutex // guards the fields below
-	stopped bool
+	busy    int        // requests in work
 	handled uint64
 	spent   time.Duration
+}
+
+// request is what is kept of a micro.Request, which micro reads when its handler has returned.
+type request struct {
+	reply string
+	data  []byte
 }
 
 // Serve answers requests, together with the other processes that serve the same subject: each request goes to one of
@@ -50,7 +58,10 @@ func (b *Bus) Serve(cfg ServiceConfig) (stop func(), err error) {
 		cfg.Workers = defaultWorkers
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &service{b: b, handler: cfg.Handler, ctx: ctx, slots: make(chan struct{}, cfg.Workers)}
+	s := &service{b: b, handler: cfg.Handler, ctx: ctx, open: make(chan request), halted: make(chan struct{}), workers: cfg.Workers}
+	for range cfg.Workers { // which keep their stacks: a pull needs a deep one
+		s.work.Go(s.serve)
+	}
 	svc, err := micro.AddService(b.nc, micro.Config{
 		Name:         cfg.Name,
 		Version:      cfg.Version,
@@ -69,7 +80,8 @@ func (b *Bus) Serve(cfg ServiceConfig) (stop func(), err error) {
 			_ = svc.Stop() // fails when the connection is gone, and the service with it
 		}
 		overdue := time.AfterFunc(drainTimeout, cancel)
-		s.halt()
+		close(s.halted)
+		s.work.Wait()
 		overdue.Stop()
 		cancel()
 	}
@@ -80,34 +92,47 @@ func (b *Bus) Serve(cfg ServiceConfig) (stop func(), err error) {
 	return stop, nil
 }
 
-// take starts to work on a request once there is a slot for it.
+// take hands a request to a worker once there is one that is free.
 func (s *service) take(req micro.Request) {
-	s.slots <- struct{}{}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopped {
-		<-s.slots
+	select {
+	case s.open <- request{req.Reply(), req.Data()}:
+	case <-s.halted:
 		s.refuse(req.Reply())
-		return
 	}
-	reply, data := req.Reply(), req.Data() // req itself is read by micro when take has returned
-	s.work.Go(func() {
-		defer func() { <-s.slots }()
-		s.answer(reply, data)
-	})
 }
 
-func (s *service) answer(reply string, data []byte) {
+// serve answers one request after the other.
+func (s *service) serve() {
+	for {
+		select {
+		case r := <-s.open:
+			s.answer(r)
+		case <-s.halted:
+			return
+		}
+	}
+}
+
+func (s *service) answer(r request) {
+	s.count(1, 0)
 	start := time.Now()
-	s.handler(s.ctx, data, func(answer []byte) {
-		if err := s.b.publish(reply, answer); err != nil {
+	s.handler(s.ctx, r.data, func(answer []byte) {
+		if err := s.b.publish(r.reply, answer); err != nil {
 			s.b.log.Debug("answer request", "err", err)
 		}
 	})
+	s.count(-1, time.Since(start))
+}
+
+// count notes that a request is begun, or with -1 that it is answered, and how long that took.
+func (s *service) count(busy int, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.handled++
-	s.spent += time.Since(start)
+	s.busy += busy
+	if busy < 0 {
+		s.handled++
+		s.spent += took
+	}
 }
 
 // refuse tells the requester to ask again; another process, or nobody, will answer.
@@ -120,13 +145,6 @@ func (s *service) refuse(reply string) {
 	}
 }
 
-func (s *service) halt() {
-	s.mu.Lock()
-	s.stopped = true
-	s.mu.Unlock()
-	s.work.Wait()
-}
-
 // stats is what `nats micro stats` shows below the endpoint; micro's own times end when a request is handed to a worker.
 func (s *service) stats(*micro.Endpoint) any {
 	s.mu.Lock()
@@ -136,7 +154,7 @@ func (s *service) stats(*micro.Endpoint) any {
 		Busy    int           `json:"busy"`
 		Handled uint64        `json:"handled"`
 		Mean    time.Duration `json:"mean_ns"`
-	}{Workers: cap(s.slots), Busy: len(s.slots), Handled: s.handled}
+	}{Workers: s.workers, Busy: s.busy, Handled: s.handled}
 	if s.handled > 0 {
 		st.Mean = s.spent / time.Duration(s.handled)
 	}
