@@ -27,6 +27,9 @@ func (s *session) pull(f *imv1.ClientFrame) error {
 	if err != nil {
 		return err
 	}
+	if !s.json {
+		request.FrameId = &f.Id
+	}
 	if err := s.begin(f.GetId()); err != nil {
 		return err
 	}
@@ -136,15 +139,13 @@ func (e *Edge) history(ctx context.Context, request *imv1.HistoryRequest) ([]byt
 	return reply, nil
 }
 
-// encodeReply makes the answer to a pull, as an entry of the outbox, out of an encoded HistoryReply. A binary session gets
-// the page as it came, under its number in ServerFrame.
+// encodeReply makes the answer to a pull, as an entry of the outbox, out of an encoded HistoryReply. A page for a binary
+// session comes as such an entry; it is neither decoded nor copied.
 func (s *session) encodeReply(id uint64, data []byte) ([]byte, error) {
-	num, typ, n := protowire.ConsumeTag(data)
-	if page, alone := protowire.ConsumeBytes(data[max(n, 0):]); n > 0 && !s.json && typ == protowire.BytesType &&
-		n+alone == len(data) && pageNumber(num) > 0 {
-		size := protowire.SizeTag(1) + protowire.SizeVarint(id) + protowire.SizeTag(pageNumber(num)) + protowire.SizeBytes(len(page))
-		frame := protowire.AppendVarint(protowire.AppendTag(entry(size), 1, protowire.VarintType), id)
-		return protowire.AppendBytes(protowire.AppendTag(frame, pageNumber(num), protowire.BytesType), page), nil
+	if num, typ, n := protowire.ConsumeTag(data); num == fieldReplyFrame && typ == protowire.BytesType {
+		if frame, alone := protowire.ConsumeBytes(data[n:]); n+alone == len(data) {
+			return frame, nil
+		}
 	}
 	reply := new(imv1.HistoryReply)
 	if err := proto.Unmarshal(data, reply); err != nil {
@@ -169,10 +170,5 @@ func (s *session) encodeReply(id uint64, data []byte) ([]byte, error) {
 	return append(entry(len(frame)), frame...), nil
 }
 
-// pageNumber is the field of ServerFrame that holds what the field num of HistoryReply holds; 0: none does.
-func pageNumber(num protowire.Number) protowire.Number {
-	if num < 2 || num > 5 {
-		return 0
-	}
-	return num + 4
-}
+// fieldReplyFrame is HistoryReply.frame.
+const fieldReplyFrame = 7

@@ -60,6 +60,7 @@ type world struct {
 	append  func(ctx context.Context, a appended) error
 	session func(*imv1.SessionRequest) (*imv1.SessionReply, error)
 	history func(context.Context, *imv1.HistoryRequest) (*imv1.HistoryReply, error)
+	plain   bool // the history service is of a version that knows no frames
 	deliver func([]byte)
 	call    func([]byte)
 	batches []appended
@@ -147,7 +148,30 @@ func (w *world) History(ctx context.Context, request []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.FrameId != nil && !w.plain {
+		reply, err = framed(r.GetFrameId(), reply)
+	}
+	if err != nil {
+		return nil, err
+	}
 	return proto.Marshal(reply)
+}
+
+// framed is a page as the history service answers it for a binary session.
+func framed(id uint64, reply *imv1.HistoryReply) (*imv1.HistoryReply, error) {
+	f := &imv1.ServerFrame{Id: id}
+	switch body := reply.GetBody().(type) {
+	case *imv1.HistoryReply_ConversationPage:
+		f.Body = &imv1.ServerFrame_ConversationPage{ConversationPage: body.ConversationPage}
+	case *imv1.HistoryReply_UserPage:
+		f.Body = &imv1.ServerFrame_UserPage{UserPage: body.UserPage}
+	case *imv1.HistoryReply_ConversationList:
+		f.Body = &imv1.ServerFrame_ConversationList{ConversationList: body.ConversationList}
+	default:
+		return reply, nil
+	}
+	frame, err := proto.Marshal(&imv1.ServerFrames{Frames: []*imv1.ServerFrame{f}})
+	return &imv1.HistoryReply{Body: &imv1.HistoryReply_Frame{Frame: frame}}, err
 }
 
 // taken is what was appended so far.

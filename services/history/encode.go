@@ -9,11 +9,15 @@ import (
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
 
-// The numbers of the fields that hold messages, and of the pages in im.v1.HistoryReply.
+// The numbers of the fields that hold messages, and of the pages in im.v1.HistoryReply and in im.v1.ServerFrame.
 const (
 	replyConversationPage = 2
 	replyUserPage         = 3
 	replyConversationList = 4
+	replyFrame            = 7
+	frameOfReply          = 4 // what the number of a page in ServerFrame is above that in HistoryReply
+	frameID               = 1 // of ServerFrame
+	serverFrames          = 1 // of ServerFrames
 
 	pageMessages      = 2 // of ConversationPage
 	userEntries       = 1 // of UserPage
@@ -26,15 +30,16 @@ const (
 // page is the repeated field of an answer, encoded, while it is being filled. Messages go into it as the store holds
 // them: taking them apart and putting them together again would cost more than all the rest of a pull.
 type page struct {
+	frame        *uint64 // id of the ServerFrame that it is to lie in; nil: in none
 	limit, taken int
-	data         []byte // behind headRoom, where reply puts the page's tag and length
+	data         []byte // behind headRoom, where reply puts what goes before the page
 }
 
-const headRoom = 1 + binary.MaxVarintLen64
+const headRoom = 5 * (1 + binary.MaxVarintLen64) // tags, each with a length or a number
 
 // newPage empties the page of v for up to limit entries.
 func (v *view) newPage(limit int) *page {
-	*v.page = page{limit: limit, data: append(v.page.data[:0], make([]byte, headRoom)...)}
+	*v.page = page{frame: v.frame, limit: limit, data: append(v.page.data[:0], make([]byte, headRoom)...)}
 	return v.page
 }
 
@@ -71,17 +76,28 @@ func appendField(b []byte, num protowire.Number, content []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, num, protowire.BytesType), content)
 }
 
-// reply is the page as an encoded HistoryReply, under num; rest is what the answer says besides its entries. It lies in
-// the page.
+// reply is the page as an encoded HistoryReply, under num or in a frame; rest is what the answer says besides its entries.
+// It lies in the page.
 func (p *page) reply(num protowire.Number, rest proto.Message) (_ []byte, err error) {
 	if p.data, err = (proto.MarshalOptions{}).MarshalAppend(p.data, rest); err != nil {
 		return nil, err
 	}
-	var room [headRoom]byte
-	head := protowire.AppendVarint(protowire.AppendTag(room[:0], num, protowire.BytesType), uint64(len(p.data)-headRoom))
-	reply := p.data[headRoom-len(head):]
-	copy(reply, head)
-	return reply, nil
+	from := headRoom
+	if p.frame == nil {
+		return p.data[p.before(from, num):], nil
+	}
+	from = p.before(from, num+frameOfReply)
+	id := protowire.AppendVarint(protowire.AppendTag(nil, frameID, protowire.VarintType), *p.frame)
+	from -= copy(p.data[from-len(id):], id)
+	from = p.before(from, serverFrames)
+	return p.data[p.before(from, replyFrame):], nil
+}
+
+// before puts tag and length in front of what begins at from, and returns where they begin.
+func (p *page) before(from int, num protowire.Number) int {
+	var room [1 + binary.MaxVarintLen64]byte
+	head := protowire.AppendVarint(protowire.AppendTag(room[:0], num, protowire.BytesType), uint64(len(p.data)-from))
+	return from - copy(p.data[from-len(head):], head)
 }
 
 // errorReply is an encoded HistoryReply that refuses the pull.

@@ -211,7 +211,7 @@ func (s *site) commit() {
 	s.fence = b.Next
 }
 
-// ask pulls as the edge does: encoded, for user.
+// ask pulls as the edge does: encoded, for user. It sees that the same comes in a frame.
 func (s *site) ask(user im.UserID, body any) *imv1.HistoryReply {
 	s.t.Helper()
 	if s.batch.Len() > 0 {
@@ -230,6 +230,20 @@ func (s *site) ask(user im.UserID, body any) *imv1.HistoryReply {
 	case *imv1.GetHead:
 		req.Body = &imv1.HistoryRequest_GetHead{GetHead: b}
 	}
+	reply := s.send(req)
+	if s.slow == 0 { // else it is chance how far a pull comes
+		scanned, reads := s.scanned, s.reads
+		req.FrameId = proto.Uint64(1 << 40)
+		if got, want := s.send(req), framed(s.t, req.GetFrameId(), reply); !proto.Equal(got, want) {
+			s.t.Errorf("in a frame: got %v, want %v", got, want)
+		}
+		s.scanned, s.reads = scanned, reads
+	}
+	return reply
+}
+
+func (s *site) send(req *imv1.HistoryRequest) *imv1.HistoryReply {
+	s.t.Helper()
 	data, err := proto.Marshal(req)
 	if err != nil {
 		s.t.Fatal(err)
@@ -238,16 +252,49 @@ func (s *site) ask(user im.UserID, body any) *imv1.HistoryReply {
 	if err := proto.Unmarshal(s.answer(data), reply); err != nil {
 		s.t.Fatal(err)
 	}
+	if frame := reply.GetFrame(); frame != nil { // the order of fields is not the encoder's
+		frames := new(imv1.ServerFrames)
+		if err := proto.Unmarshal(frame, frames); err != nil {
+			s.t.Fatal(err)
+		}
+		reply.Body = &imv1.HistoryReply_Frame{Frame: encoded(s.t, frames)}
+	}
 	return reply
 }
 
-// refused is the code with which a pull is refused. Its text must say something.
+// framed is reply as it has to come where a frame is asked for.
+func framed(t testing.TB, id uint64, reply *imv1.HistoryReply) *imv1.HistoryReply {
+	t.Helper()
+	f := &imv1.ServerFrame{Id: id}
+	switch body := reply.GetBody().(type) {
+	case *imv1.HistoryReply_ConversationPage:
+		f.Body = &imv1.ServerFrame_ConversationPage{ConversationPage: body.ConversationPage}
+	case *imv1.HistoryReply_UserPage:
+		f.Body = &imv1.ServerFrame_UserPage{UserPage: body.UserPage}
+	case *imv1.HistoryReply_ConversationList:
+		f.Body = &imv1.ServerFrame_ConversationList{ConversationList: body.ConversationList}
+	default:
+		return reply
+	}
+	return &imv1.HistoryReply{Body: &imv1.HistoryReply_Frame{Frame: encoded(t, &imv1.ServerFrames{Frames: []*imv1.ServerFrame{f}})}}
+}
+
+func encoded(t testing.TB, m proto.Message) []byte {
+	t.Helper()
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
 // answer is what is answered to an encoded request.
 func (s *site) answer(request []byte) (answer []byte) {
 	s.handle(context.Background(), request, func(a []byte) { answer = bytes.Clone(a) })
 	return answer
 }
 
+// refused is the code with which a pull is refused. Its text must say something.
 func refused(t *testing.T, r *imv1.HistoryReply, words ...string) imv1.ErrorCode {
 	t.Helper()
 	e := r.GetError()

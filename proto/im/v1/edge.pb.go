@@ -624,7 +624,9 @@ type HistoryRequest struct {
 	//	*HistoryRequest_ListConversations
 	//	*HistoryRequest_GetConversation
 	//	*HistoryRequest_GetHead
-	Body          isHistoryRequest_Body `protobuf_oneof:"body"`
+	Body isHistoryRequest_Body `protobuf_oneof:"body"`
+	// The id of the client's request, when the client takes encoded ServerFrames: a page is answered by frame then.
+	FrameId       *uint64 `protobuf:"varint,7,opt,name=frame_id,json=frameId,proto3,oneof" json:"frame_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -718,6 +720,13 @@ func (x *HistoryRequest) GetGetHead() *GetHead {
 	return nil
 }
 
+func (x *HistoryRequest) GetFrameId() uint64 {
+	if x != nil && x.FrameId != nil {
+		return *x.FrameId
+	}
+	return 0
+}
+
 type isHistoryRequest_Body interface {
 	isHistoryRequest_Body()
 }
@@ -807,6 +816,7 @@ type HistoryReply struct {
 	//	*HistoryReply_ConversationList
 	//	*HistoryReply_Conversation
 	//	*HistoryReply_Head
+	//	*HistoryReply_Frame
 	Body          isHistoryReply_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -903,6 +913,15 @@ func (x *HistoryReply) GetHead() *Head {
 	return nil
 }
 
+func (x *HistoryReply) GetFrame() []byte {
+	if x != nil {
+		if x, ok := x.Body.(*HistoryReply_Frame); ok {
+			return x.Frame
+		}
+	}
+	return nil
+}
+
 type isHistoryReply_Body interface {
 	isHistoryReply_Body()
 }
@@ -937,6 +956,12 @@ type HistoryReply_Head struct {
 	Head *Head `protobuf:"bytes,6,opt,name=head,proto3,oneof"`
 }
 
+type HistoryReply_Frame struct {
+	// Answer to any of the three that ask for a page, where frame_id was given: what holds it in an encoded ServerFrames,
+	// which is the tag, the length and the ServerFrame. The edge passes it on as it is.
+	Frame []byte `protobuf:"bytes,7,opt,name=frame,proto3,oneof"`
+}
+
 func (*HistoryReply_Error) isHistoryReply_Body() {}
 
 func (*HistoryReply_ConversationPage) isHistoryReply_Body() {}
@@ -948,6 +973,8 @@ func (*HistoryReply_ConversationList) isHistoryReply_Body() {}
 func (*HistoryReply_Conversation) isHistoryReply_Body() {}
 
 func (*HistoryReply_Head) isHistoryReply_Body() {}
+
+func (*HistoryReply_Frame) isHistoryReply_Body() {}
 
 var File_im_v1_edge_proto protoreflect.FileDescriptor
 
@@ -996,23 +1023,26 @@ const file_im_v1_edge_proto_rawDesc = "" +
 	"\x05heads\x18\x04 \x03(\v2\v.im.v1.HeadR\x05heads\"A\n" +
 	"\vSessionCall\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xe6\x02\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x93\x03\n" +
 	"\x0eHistoryRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12F\n" +
 	"\x11pull_conversation\x18\x02 \x01(\v2\x17.im.v1.PullConversationH\x00R\x10pullConversation\x12.\n" +
 	"\tpull_user\x18\x03 \x01(\v2\x0f.im.v1.PullUserH\x00R\bpullUser\x12I\n" +
 	"\x12list_conversations\x18\x04 \x01(\v2\x18.im.v1.ListConversationsH\x00R\x11listConversations\x12C\n" +
 	"\x10get_conversation\x18\x05 \x01(\v2\x16.im.v1.GetConversationH\x00R\x0fgetConversation\x12+\n" +
-	"\bget_head\x18\x06 \x01(\v2\x0e.im.v1.GetHeadH\x00R\agetHeadB\x06\n" +
-	"\x04body\"\t\n" +
-	"\aGetHead\"\xda\x02\n" +
+	"\bget_head\x18\x06 \x01(\v2\x0e.im.v1.GetHeadH\x00R\agetHead\x12\x1e\n" +
+	"\bframe_id\x18\a \x01(\x04H\x01R\aframeId\x88\x01\x01B\x06\n" +
+	"\x04bodyB\v\n" +
+	"\t_frame_id\"\t\n" +
+	"\aGetHead\"\xf2\x02\n" +
 	"\fHistoryReply\x12$\n" +
 	"\x05error\x18\x01 \x01(\v2\f.im.v1.ErrorH\x00R\x05error\x12F\n" +
 	"\x11conversation_page\x18\x02 \x01(\v2\x17.im.v1.ConversationPageH\x00R\x10conversationPage\x12.\n" +
 	"\tuser_page\x18\x03 \x01(\v2\x0f.im.v1.UserPageH\x00R\buserPage\x12F\n" +
 	"\x11conversation_list\x18\x04 \x01(\v2\x17.im.v1.ConversationListH\x00R\x10conversationList\x129\n" +
 	"\fconversation\x18\x05 \x01(\v2\x13.im.v1.ConversationH\x00R\fconversation\x12!\n" +
-	"\x04head\x18\x06 \x01(\v2\v.im.v1.HeadH\x00R\x04headB\x06\n" +
+	"\x04head\x18\x06 \x01(\v2\v.im.v1.HeadH\x00R\x04head\x12\x16\n" +
+	"\x05frame\x18\a \x01(\fH\x00R\x05frameB\x06\n" +
 	"\x04bodyB.Z,github.com/catena-im/catena/proto/im/v1;imv1b\x06proto3"
 
 var (
@@ -1108,6 +1138,7 @@ func file_im_v1_edge_proto_init() {
 		(*HistoryReply_ConversationList)(nil),
 		(*HistoryReply_Conversation)(nil),
 		(*HistoryReply_Head)(nil),
+		(*HistoryReply_Frame)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

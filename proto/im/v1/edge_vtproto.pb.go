@@ -579,6 +579,11 @@ func (m *HistoryRequest) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		}
 		i -= size
 	}
+	if m.FrameId != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.FrameId))
+		i--
+		dAtA[i] = 0x38
+	}
 	if len(m.UserId) > 0 {
 		i -= len(m.UserId)
 		copy(dAtA[i:], m.UserId)
@@ -873,6 +878,20 @@ func (m *HistoryReply_Head) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	}
 	return len(dAtA) - i, nil
 }
+func (m *HistoryReply_Frame) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *HistoryReply_Frame) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	i -= len(m.Frame)
+	copy(dAtA[i:], m.Frame)
+	i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Frame)))
+	i--
+	dAtA[i] = 0x3a
+	return len(dAtA) - i, nil
+}
 func (m *EdgeBatch) SizeVT() (n int) {
 	if m == nil {
 		return 0
@@ -1106,6 +1125,9 @@ func (m *HistoryRequest) SizeVT() (n int) {
 	if vtmsg, ok := m.Body.(interface{ SizeVT() int }); ok {
 		n += vtmsg.SizeVT()
 	}
+	if m.FrameId != nil {
+		n += 1 + protohelpers.SizeOfVarint(uint64(*m.FrameId))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -1263,6 +1285,16 @@ func (m *HistoryReply_Head) SizeVT() (n int) {
 		l = m.Head.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	return n
+}
+func (m *HistoryReply_Frame) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Frame)
+	n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	return n
 }
 func (m *EdgeBatch) UnmarshalVTUnsafe(dAtA []byte) error {
@@ -2732,6 +2764,26 @@ func (m *HistoryRequest) UnmarshalVTUnsafe(dAtA []byte) error {
 				m.Body = &HistoryRequest_GetHead{GetHead: v}
 			}
 			iNdEx = postIndex
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field FrameId", wireType)
+			}
+			var v uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.FrameId = &v
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -3079,6 +3131,38 @@ func (m *HistoryReply) UnmarshalVTUnsafe(dAtA []byte) error {
 				}
 				m.Body = &HistoryReply_Head{Head: v}
 			}
+			iNdEx = postIndex
+		case 7:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Frame", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			v := dAtA[iNdEx:postIndex]
+			m.Body = &HistoryReply_Frame{Frame: v}
 			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
