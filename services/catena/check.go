@@ -273,7 +273,8 @@ func (c *checking) checkSpawned(ctx context.Context) (result check.Result, err e
 	}
 	server := child.Config{
 		Command: func(listen string) []string {
-			return []string{program, "dev", "--data", data, "--listen", listen, "--nats-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}
+			return []string{program, "dev", "--data", data, "--listen", listen, "--nats-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
+				"--partitions-conv", "2", "--partitions-user", "2"} // what goes between partitions is checked on every machine
 		},
 		Data: data, Log: filepath.Join(folder, "server.log"),
 		// What configures a server of the user's must not configure this one.

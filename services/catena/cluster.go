@@ -36,9 +36,12 @@ func afterElection(ctx context.Context, log *slog.Logger, do func(context.Contex
 	}
 }
 
-// verify compares the NATS servers with the configuration, and their clock with this machine's.
-func verify(ctx context.Context, b *bus.Bus, cfg Config, log *slog.Logger) error {
+// verify settles the configuration, compares the NATS servers with it, and their clock with this machine's.
+func verify(ctx context.Context, b *bus.Bus, cfg *Config, log *slog.Logger) error {
 	return afterElection(ctx, log, func(ctx context.Context) error {
+		if err := cfg.settle(ctx, b, 0); err != nil {
+			return err
+		}
 		if err := b.Verify(ctx, cfg.busLayout()); err != nil {
 			return err
 		}

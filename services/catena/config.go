@@ -77,8 +77,8 @@ type TiKVConfig struct {
 
 // PartitionsConfig counts partitions.
 type PartitionsConfig struct {
-	Conv int `conf:"conv" doc:"Number of conversation partitions. 2 are right for one machine, 32 for a cluster that is to grow." min:"1" max:"400"`
-	User int `conf:"user" doc:"Number of user partitions. As many as conversation partitions." min:"1" max:"400"`
+	Conv int `conf:"conv" doc:"Number of conversation partitions; 0: as the cluster was provisioned, or the data folder made; a new folder gets one for every four processors, a new cluster is told: 32 are right for one that is to grow." min:"0" max:"400"`
+	User int `conf:"user" doc:"Number of user partitions; 0 likewise. As many as conversation partitions." min:"0" max:"400"`
 }
 
 // StreamConfig bounds the streams.
@@ -126,10 +126,9 @@ func DefaultConfig() Config {
 		Store: StoreConfig{Driver: driverPebble, TiKV: TiKVConfig{
 			PD: []string{}, ConnectTimeout: 15 * time.Second, GCInterval: 10 * time.Minute, GCKeep: 30 * time.Minute,
 		}},
-		Partitions: PartitionsConfig{Conv: 2, User: 2},
-		Stream:     StreamConfig{Replicas: 1, MaxBytes: 1 << 30, MaxAge: 72 * time.Hour, DuplicateWindow: time.Minute},
-		Auth:       AuthConfig{Audience: token.DefaultAudience},
-		Limits:     LimitsConfig{Connections: 100_000, FrameRate: 500, FrameBurst: 1000, QueueBytes: 256 << 10},
+		Stream: StreamConfig{Replicas: 1, MaxBytes: 1 << 30, MaxAge: 72 * time.Hour, DuplicateWindow: time.Minute},
+		Auth:   AuthConfig{Audience: token.DefaultAudience},
+		Limits: LimitsConfig{Connections: 100_000, FrameRate: 500, FrameBurst: 1000, QueueBytes: 256 << 10},
 	}
 }
 

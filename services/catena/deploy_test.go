@@ -69,7 +69,8 @@ func documents(t *testing.T, file string) []tree {
 	return all
 }
 
-// accepted is the configuration of a process of a cluster, which must be one that catena serve takes.
+// accepted is the configuration of a process of a cluster, which must be one that catena serve takes, and a new cluster can
+// be provisioned with.
 func accepted(t *testing.T, name string, src conf.Sources, roles ...string) Config {
 	t.Helper()
 	cfg := DefaultConfig()
@@ -81,6 +82,9 @@ func accepted(t *testing.T, name string, src conf.Sources, roles ...string) Conf
 	}
 	if err := cfg.shared(); err != nil {
 		t.Errorf("%s: %v", name, err)
+	}
+	if cfg.Partitions.Conv == 0 || cfg.Partitions.User == 0 {
+		t.Errorf("%s leaves partition counts open", name)
 	}
 	return cfg
 }

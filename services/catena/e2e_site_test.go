@@ -49,11 +49,13 @@ func (s site) token(t testing.TB, user string) string {
 	return text
 }
 
-// anywhere is a configuration that disturbs no other server, on a new folder.
+// anywhere is a configuration that disturbs no other server, on a new folder; with partitions to fan out between, whatever
+// the machine.
 func anywhere(t testing.TB) Config {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.Data = t.TempDir()
+	cfg.Partitions = PartitionsConfig{Conv: 2, User: 2}
 	cfg.Listen, cfg.NATS.Listen, cfg.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	return cfg
 }
@@ -134,10 +136,11 @@ func spawn(t testing.TB, data string, args ...string) *process {
 	return c
 }
 
-// begin starts `catena dev` and returns at once.
+// begin starts `catena dev`, with partitions as anywhere, and returns at once.
 func begin(t testing.TB, data string, args ...string) *process {
 	t.Helper()
-	base := []string{"dev", "--data", data, "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}
+	base := []string{"dev", "--data", data, "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
+		"--partitions-conv", "2", "--partitions-user", "2"}
 	return execute(t, data, append(base, args...))
 }
 

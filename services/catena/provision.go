@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/catena-im/catena/pkg/bus"
 	"github.com/catena-im/catena/pkg/chain"
 	"github.com/catena-im/catena/pkg/conf"
 	"github.com/catena-im/catena/pkg/kv/tikv"
@@ -20,9 +21,9 @@ func provisionCommand() *cobra.Command {
 		Short: "make the streams, consumers and buckets of a cluster, or bring them to the configuration",
 		Long: "Make the streams, consumers and buckets of a cluster on its NATS servers, or bring those that are there to the\n" +
 			"configuration. With store.driver tikv, cut the key space at the borders of the partitions, so that they can be\n" +
-			"spread over the stores from the start. It may be repeated at any time; partition counts are fixed by the first\n" +
-			"time. No other command needs the right to make streams and consumers.",
-		Example: "  catena provision --config catena.yaml",
+			"spread over the stores from the start. It may be repeated at any time; partition counts have to be chosen the\n" +
+			"first time, and are fixed by it. No other command needs the right to make streams and consumers.",
+		Example: "  catena provision --config catena.yaml --partitions-conv 32 --partitions-user 32",
 	}, func(cmd *cobra.Command, cfg Config, log *slog.Logger) error {
 		if cfg.NATS.URL == "" {
 			return conf.Wrong("nats.url", "", "is empty; name the NATS servers of the cluster (catena dev provisions its own)")
@@ -31,10 +32,27 @@ func provisionCommand() *cobra.Command {
 	})
 }
 
+// provisioner is a provisioning under way.
+type provisioner struct {
+	cfg Config
+	bus *bus.Bus
+	out io.Writer
+	log *slog.Logger
+}
+
 // provision prints what it did, also when it then fails. A store that is there fixes the partition counts, so it is looked
-// at first.
+// at before streams are made.
 func provision(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) (err error) {
-	layout := chain.Layout{ConvPartitions: cfg.Partitions.Conv, UserPartitions: cfg.Partitions.User}
+	b, err := connectBus(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	p := &provisioner{cfg, b, out, log}
+	if err := p.settle(ctx); err != nil {
+		return err
+	}
+	layout := chain.Layout{ConvPartitions: p.cfg.Partitions.Conv, UserPartitions: p.cfg.Partitions.User}
 	var store *tikv.Store
 	if cfg.Store.Driver == driverTiKV {
 		if store, err = connectTiKV(ctx, cfg, log); err != nil {
@@ -45,7 +63,7 @@ func provision(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger)
 			return err
 		}
 	}
-	if err := provisionStreams(ctx, cfg, out, log); err != nil {
+	if err := p.streams(ctx); err != nil {
 		return err
 	}
 	if store != nil {
@@ -54,23 +72,32 @@ func provision(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger)
 		}
 	}
 	fmt.Fprintf(out, "provisioned: cell %s, %d conversation and %d user partitions, %d replicas\n",
-		cfg.Cell, cfg.Partitions.Conv, cfg.Partitions.User, cfg.Stream.Replicas)
+		cfg.Cell, layout.ConvPartitions, layout.UserPartitions, cfg.Stream.Replicas)
 	return nil
 }
 
-func provisionStreams(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error {
-	b, err := connectBus(ctx, cfg, log)
-	if err != nil {
+// settle takes the partition counts of a cluster that is there. Those of a new one are for ever, so a person chooses them.
+func (p *provisioner) settle(ctx context.Context) error {
+	err := afterElection(ctx, p.log, func(ctx context.Context) error { return p.cfg.settle(ctx, p.bus, 0) })
+	if !errors.Is(err, bus.ErrNoStream) {
 		return err
 	}
-	defer b.Close()
-	return afterElection(ctx, log, func(ctx context.Context) error {
-		report, err := b.Provision(ctx, cfg.busLayout())
+	open := "partitions.conv"
+	if p.cfg.Partitions.Conv != 0 {
+		open = "partitions.user"
+	}
+	return conf.Wrong(open, 0, "takes the number that is provisioned, and nothing is yet; choose one, which is fixed from then on: "+
+		"32 are right for a cluster that is to grow")
+}
+
+func (p *provisioner) streams(ctx context.Context) error {
+	return afterElection(ctx, p.log, func(ctx context.Context) error {
+		report, err := p.bus.Provision(ctx, p.cfg.busLayout())
 		for _, name := range report.Created {
-			fmt.Fprintln(out, "created", name)
+			fmt.Fprintln(p.out, "created", name)
 		}
 		for _, name := range report.Updated {
-			fmt.Fprintln(out, "updated", name)
+			fmt.Fprintln(p.out, "updated", name)
 		}
 		return err
 	})

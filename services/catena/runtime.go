@@ -10,9 +10,9 @@ import (
 // saves 3 KB for each idle connection, for 2 % more processor time under load.
 const gcPercent = 50
 
-// mostSpareProcs bounds how many goroutines more than there are processors run at once. More shorten the wait of a message
-// between two a little further, but then pushes to many leave one by one instead of together.
-const mostSpareProcs = 2
+// spareProcs is how many goroutines more than there are processors run at once, for there are two streams or more. More
+// shorten the wait of a message between two a little further, but then pushes to many leave one by one instead of together.
+const spareProcs = 2
 
 // tuneMemory sets the collector of a server's process, unless GOGC does.
 func tuneMemory() {
@@ -24,15 +24,15 @@ func tuneMemory() {
 // tuneProcs sets how many goroutines run at once in a server with streams of its own, unless GOMAXPROCS does.
 func tuneProcs(cfg Config) {
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(procs(runtime.GOMAXPROCS(0), cfg))
+		runtime.GOMAXPROCS(procs(runtime.GOMAXPROCS(0), cfg.Durability))
 	}
 }
 
 // procs is how many goroutines run at once on so many processors. Each stream that waits for the disk holds one up, and
 // with two of two waiting nothing runs although the processors are idle.
-func procs(processors int, cfg Config) int {
-	if cfg.Durability != "fsync" {
+func procs(processors int, durability string) int {
+	if durability != "fsync" {
 		return processors
 	}
-	return processors + min(cfg.Partitions.Conv+cfg.Partitions.User, mostSpareProcs)
+	return processors + spareProcs
 }

@@ -30,9 +30,7 @@ func serve(t *testing.T) (data string, stop func()) {
 	t.Helper()
 	t.Setenv(envURL, "")
 	t.Setenv(envToken, "")
-	cfg := DefaultConfig()
-	cfg.Data = t.TempDir()
-	cfg.Listen, cfg.NATS.Listen, cfg.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg := anywhere(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	out := &announced{ready: make(chan struct{})}
 	ended := make(chan error, 1)

@@ -59,11 +59,19 @@ func verifyStore(ctx context.Context, store kv.Store, l chain.Layout) error {
 	case !ok:
 		return fmt.Errorf("look at the store: %w", err)
 	case misplaced.Area == chain.Conv:
-		return fmt.Errorf("partitions.conv: configured for %d, and %w; configure the number that the store was made with", l.ConvPartitions, err)
+		return fmt.Errorf("partitions.conv: %d does not fit: %w; configure %s", l.ConvPartitions, err, madeWith(misplaced, l.ConvPartitions))
 	case misplaced.Area == chain.User:
-		return fmt.Errorf("partitions.user: configured for %d, and %w; configure the number that the store was made with", l.UserPartitions, err)
+		return fmt.Errorf("partitions.user: %d does not fit: %w; configure %s", l.UserPartitions, err, madeWith(misplaced, l.UserPartitions))
 	}
 	return fmt.Errorf("store: %w; run the version of the program that fits", err)
+}
+
+// madeWith names the count that a store was made with, if it is known: one that was hardly ever served from may not show.
+func madeWith(m *chain.Misplaced, not int) string {
+	if m.Held == 0 || m.Held == not {
+		return "the number that the store was made with"
+	}
+	return fmt.Sprintf("%d, the number that the store was made with", m.Held)
 }
 
 // pebbleStorage is a store in this process.

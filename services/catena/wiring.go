@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -27,8 +28,8 @@ import (
 
 // node is one process: the roles it was given, and what they stand on.
 type node struct {
-	cfg    Config
-	layout chain.Layout
+	cfg    Config       // settled
+	layout chain.Layout // of the settled counts
 	log    *slog.Logger
 	reg    *prometheus.Registry
 
@@ -61,10 +62,7 @@ const (
 
 // newNode opens everything that can be refused for a reason that a person has to mend: folders, ports, keys, counts.
 func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err error) {
-	n := &node{
-		cfg: cfg, log: log, reg: prometheus.NewRegistry(), pulls: gate{first: make(chan struct{})},
-		layout: chain.Layout{ConvPartitions: cfg.Partitions.Conv, UserPartitions: cfg.Partitions.User},
-	}
+	n := &node{cfg: cfg, log: log, reg: prometheus.NewRegistry(), pulls: gate{first: make(chan struct{})}}
 	n.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
 		if err != nil {
@@ -74,6 +72,7 @@ func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err er
 	if err = n.openBus(ctx); err != nil {
 		return nil, err
 	}
+	n.layout = chain.Layout{ConvPartitions: n.cfg.Partitions.Conv, UserPartitions: n.cfg.Partitions.User}
 	if n.cfg.has(roleSequencer) || n.cfg.has(roleHistory) {
 		if n.store, err = n.openStore(ctx); err != nil {
 			return nil, err
@@ -94,12 +93,12 @@ func newNode(ctx context.Context, cfg Config, log *slog.Logger) (_ *node, err er
 	return n, err
 }
 
-// openBus connects to the NATS servers and sees that they are provisioned for this configuration. The embedded one is
-// started here, and need not be provisioned yet.
+// openBus connects to the NATS servers, settles the configuration and sees that they are provisioned for it. The embedded
+// one is started here, and need not be provisioned yet.
 func (n *node) openBus(ctx context.Context) (err error) {
 	if n.cfg.NATS.URL != "" {
 		if n.bus, err = connectBus(ctx, n.cfg, n.log); err == nil {
-			err = verify(ctx, n.bus, n.cfg, n.log)
+			err = verify(ctx, n.bus, &n.cfg, n.log)
 		}
 		return err
 	}
@@ -110,6 +109,9 @@ func (n *node) openBus(ctx context.Context) (err error) {
 		return err
 	}
 	n.bus, err = bus.Connect(ctx, bus.Config{Name: n.cfg.Node, Cell: n.cfg.Cell, InProcess: n.server}, n.log)
+	if err == nil {
+		err = n.cfg.settle(ctx, n.bus, freshPartitions(runtime.NumCPU()))
+	}
 	if err == nil {
 		err = n.bus.Verify(ctx, n.cfg.busLayout())
 	}
