@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +31,8 @@ type Config struct {
 	Stream     StreamConfig     `conf:"stream" doc:"Bounds of each partition's stream."`
 	Auth       AuthConfig       `conf:"auth" doc:"Which tokens clients may connect with."`
 	Limits     LimitsConfig     `conf:"limits" doc:"What one client may take."`
+
+	fresh int // partitions of each kind in a new folder, where their number is left open
 }
 
 // LogConfig says what is logged.
@@ -126,6 +129,7 @@ func DefaultConfig() Config {
 		Store: StoreConfig{Driver: driverPebble, TiKV: TiKVConfig{
 			PD: []string{}, ConnectTimeout: 15 * time.Second, GCInterval: 10 * time.Minute, GCKeep: 30 * time.Minute,
 		}},
+		fresh:  freshPartitions(runtime.GOMAXPROCS(0)), // which is what this process may use, also in a container, until tuneProcs raises it
 		Stream: StreamConfig{Replicas: 1, MaxBytes: 1 << 30, MaxAge: 72 * time.Hour, DuplicateWindow: time.Minute},
 		Auth:   AuthConfig{Audience: token.DefaultAudience},
 		Limits: LimitsConfig{Connections: 100_000, FrameRate: 500, FrameBurst: 1000, QueueBytes: 256 << 10},

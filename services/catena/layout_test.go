@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -44,7 +43,7 @@ func TestStoreKeepsItsPartitionCounts(t *testing.T) {
 
 // The record is lost and the store is not, on a machine that makes other counts of what is left open.
 func TestCountsLeftOpenDoNotSpoilAStoreWhoseRecordIsLost(t *testing.T) {
-	fresh := freshPartitions(runtime.NumCPU())
+	fresh := DefaultConfig().fresh
 	made := PartitionsConfig{Conv: fresh + 1, User: fresh + 2}
 	cfg := anywhere(t)
 	cfg.Partitions = made

@@ -2,7 +2,6 @@ package main
 
 import (
 	"log/slog"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -37,7 +36,7 @@ func started(t *testing.T, cfg Config) (layout chain.Layout, conv, user int) {
 }
 
 func TestCountsLeftOpenAreThoseOfTheFolder(t *testing.T) {
-	fresh := freshPartitions(runtime.NumCPU())
+	fresh := DefaultConfig().fresh
 	for name, c := range map[string]struct {
 		made, again PartitionsConfig
 		want        chain.Layout

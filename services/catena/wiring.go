@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -110,7 +109,7 @@ func (n *node) openBus(ctx context.Context) (err error) {
 	}
 	n.bus, err = bus.Connect(ctx, bus.Config{Name: n.cfg.Node, Cell: n.cfg.Cell, InProcess: n.server}, n.log)
 	if err == nil {
-		err = n.cfg.settle(ctx, n.bus, freshPartitions(runtime.NumCPU()))
+		err = n.cfg.settle(ctx, n.bus, n.cfg.fresh)
 	}
 	if err == nil {
 		err = n.bus.Verify(ctx, n.cfg.busLayout())
