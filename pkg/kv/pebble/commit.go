@@ -21,11 +21,11 @@ func (s *Store) Commit(ctx context.Context, b *kv.Batch) error {
 		return err
 	}
 	err := s.stageFenced(ctx, b)
-	if err == nil && s.sync {
-		return s.wait(ctx, s.confirm, kv.ErrUnknown)
+	if err != nil || !s.sync {
+		s.ops.Done()
+		return err
 	}
-	s.ops.Done()
-	return err
+	return s.confirm(ctx, kv.ErrUnknown)
 }
 
 var errFull = fmt.Errorf("%w: the disk is full", kv.ErrUnavailable)
@@ -33,9 +33,6 @@ var errFull = fmt.Errorf("%w: the disk is full", kv.ErrUnavailable)
 // stageFenced compares the fence and adds the batch to the stage, while nobody else does so with the same fence. A fence
 // that holds what the batch puts there was replaced by this batch before.
 func (s *Store) stageFenced(ctx context.Context, b *kv.Batch) error {
-	if err := s.room(ctx); err != nil {
-		return err
-	}
 	turn := s.turns[maphash.Bytes(seed, b.Fence)%uint64(len(s.turns))]
 	if err := s.acquire(ctx, turn); err != nil {
 		return err
@@ -48,9 +45,14 @@ func (s *Store) stageFenced(ctx context.Context, b *kv.Batch) error {
 	case bytes.Equal(held, b.Next):
 		return s.broken()
 	case !bytes.Equal(held, b.Expect): // absent is nil in both
+		if broken := s.broken(); broken != nil {
+			return broken // a drain that failed has taken away what the fence held
+		}
 		return kv.ErrFenced
 	}
-	s.staging.Lock()
+	if err := s.lockRoom(ctx); err != nil {
+		return err
+	}
 	s.fresh.put(b)
 	s.staging.Unlock()
 	s.commits.Add(1)
@@ -91,24 +93,32 @@ func (s *Store) Sync(ctx context.Context) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
+	return s.confirm(ctx, nil)
+}
+
+// confirm returns when everything that was committed is on the disk. It ends the call that was begun; late is as in wait.
+func (s *Store) confirm(ctx context.Context, late error) error {
 	if err := s.acquire(ctx, s.syncs); err != nil {
 		s.ops.Done()
-		return err
+		return unlessEnded(ctx, err, late)
 	}
 	return s.wait(ctx, func() error {
 		defer func() { <-s.syncs }()
-		return s.confirm()
-	}, nil)
+		s.drains <- struct{}{}
+		s.drain()
+		<-s.drains
+		err := s.db.LogData(nil, pdb.Sync) // in the log behind all commits, which one fsync covers
+		if broken := s.broken(); broken != nil {
+			return broken
+		}
+		return err
+	}, late)
 }
 
-// confirm returns when everything that was committed is on the disk.
-func (s *Store) confirm() error {
-	s.drains <- struct{}{}
-	s.drain()
-	<-s.drains
-	err := s.db.LogData(nil, pdb.Sync) // in the log behind all commits, which one fsync covers
-	if broken := s.broken(); broken != nil {
-		return broken
+// unlessEnded is err, with late where ctx ended and that leaves something open.
+func unlessEnded(ctx context.Context, err, late error) error {
+	if late != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", late, err)
 	}
 	return err
 }
@@ -146,9 +156,7 @@ func (s *Store) wait(ctx context.Context, call func() error, late error) error {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		if err = ctx.Err(); late != nil {
-			err = fmt.Errorf("%w: %w", late, err)
-		}
+		err = unlessEnded(ctx, ctx.Err(), late)
 	case <-s.disk.fullness():
 		err = errFull
 	case <-s.disk.failed:

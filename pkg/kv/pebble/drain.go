@@ -8,8 +8,8 @@ import (
 	pdb "github.com/cockroachdb/pebble/v2"
 )
 
-// defaultStage is how much a stage takes, in bytes of keys and values, before it is written: some seconds of a busy node.
-// Commits wait once there is twice as much behind a stage that is being written.
+// defaultStage is how many bytes a stage may take before it is written. Commits wait once one takes twice as many while
+// the one before is being written, which may take as many: so what waits, with Pebble's copy of it, has a bound.
 const defaultStage = 32 << 20
 
 // staged is a stage as it was at some time.
@@ -21,39 +21,55 @@ type staged struct {
 // stages are what Pebble does not have yet, or is being given, the newest first.
 func (s *Store) stages() (all []staged) {
 	for _, st := range []*stage{s.fresh, s.draining} {
-		if st != nil && len(st.entries) > 0 {
+		if st != nil && st.count > 0 {
 			all = append(all, staged{st, st.content})
 		}
 	}
 	return all
 }
 
-// room makes sure that the stage does not grow beyond its bound. It has a full one written, and waits where the one
-// before is still being written and the next has grown as large as both.
-func (s *Store) room(ctx context.Context) error {
-	s.staging.RLock()
-	held := s.fresh.bytes
-	s.staging.RUnlock()
-	if held < s.stageBytes {
-		return nil
-	}
-	select {
-	case s.drains <- struct{}{}:
-	default:
-		if held < 2*s.stageBytes {
+// lockRoom takes the lock of a stage that has room. It has a full one written, and waits while the one before is still
+// being written and the next has grown as large as both.
+func (s *Store) lockRoom(ctx context.Context) error {
+	full := s.disk.fullness()
+	for {
+		s.staging.Lock()
+		if s.fresh.bytes < s.stageBytes {
 			return nil
 		}
-		if err := s.acquire(ctx, s.drains); err != nil {
-			return err
+		select {
+		case s.drains <- struct{}{}:
+			s.startDrain()
+			return nil
+		default:
+		}
+		if s.fresh.bytes < 2*s.stageBytes {
+			return nil
+		}
+		swapped := s.swapped
+		s.staging.Unlock()
+		select {
+		case <-swapped:
+		case s.drains <- struct{}{}:
+			s.startDrain()
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-full:
+			return errFull
+		case <-s.disk.failed:
+			return s.broken()
 		}
 	}
+}
+
+// startDrain drains in a goroutine of its own, which Close joins. The caller has the place of drains.
+func (s *Store) startDrain() {
 	s.ops.Add(1)
-	go func() { // joined by Close
+	go func() {
 		defer s.ops.Done()
 		defer func() { <-s.drains }()
 		s.drain()
 	}()
-	return nil
 }
 
 // muchToDrain is how many bytes of a stage are worth a thread of their own, behind the others: to order them takes a
@@ -64,7 +80,9 @@ const muchToDrain = 1 << 20
 func (s *Store) drain() {
 	s.staging.Lock()
 	full := s.fresh
-	s.draining, s.fresh = full, new(stage)
+	s.draining, s.fresh = full, newStage(full)
+	close(s.swapped)
+	s.swapped = make(chan struct{})
 	s.staging.Unlock()
 	if full.bytes >= muchToDrain {
 		stepBack()
@@ -80,12 +98,12 @@ func (s *Store) drain() {
 // write gives a stage to Pebble, as one batch, so that a crash leaves all of its commits or none. A large one, ordered as
 // it is, Pebble takes for a memtable.
 func (s *Store) write(st *stage) error {
-	if len(st.entries) == 0 {
+	if st.count == 0 {
 		return nil
 	}
 	all, size := st.newest(), 0
 	for _, e := range all {
-		size += len(e.key) + int(st.entries[e.n].value.length) + 16
+		size += len(e.key) + int(st.entry(e.n).value.length) + 16
 	}
 	b := s.db.NewBatchWithSize(size)
 	var err error

@@ -54,11 +54,11 @@ type ordered struct {
 func (o *ordered) upTo(c content) sorted {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	from := len(o.entries)
-	if from >= len(c.entries) {
+	from := o.count
+	if from >= c.count {
 		return o.sorted
 	}
-	fresh := make(run, len(c.entries)-from)
+	fresh := make(run, c.count-from)
 	for i := range fresh {
 		fresh[i] = uint32(from + i)
 	}
@@ -139,7 +139,7 @@ func newOverlay(stages []staged, of kv.Range) *overlay {
 	for _, st := range stages {
 		s := st.stage.ordered.upTo(st.seen)
 		for _, r := range slices.Backward(s.runs) {
-			if c := newCursor(&s, r, len(st.seen.entries), of); c.valid {
+			if c := newCursor(&s, r, st.seen.count, of); c.valid {
 				o.cursors = append(o.cursors, c)
 			}
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/catena-im/catena/pkg/kv"
 )
 
-// snapshot is a kv.Snapshot. While it is held, Pebble keeps what later writes replace.
+// snapshot is a kv.Snapshot. While it is held, Pebble keeps what later writes replace, and two stages stay in memory.
 type snapshot struct {
 	store  *Store
 	view   *pdb.Snapshot
@@ -80,6 +80,7 @@ func (sn *snapshot) Release() {
 	sn.store.mu.Unlock()
 	switch {
 	case last && closed:
+		sn.stages = nil
 		_ = sn.view.Close() // always nil
 	case last:
 		sn.free()
@@ -89,6 +90,7 @@ func (sn *snapshot) Release() {
 // free lets Pebble drop what the snapshot kept. It ends the operation that was begun for it. Pebble may want to write
 // its manifest first, which a full disk holds up; nobody is kept waiting for that.
 func (sn *snapshot) free() {
+	sn.stages = nil
 	_ = sn.store.wait(context.Background(), sn.view.Close, nil)
 }
 
@@ -111,7 +113,7 @@ func (sn *snapshot) Get(ctx context.Context, key []byte) ([]byte, error) {
 // lookUp is the value of key in stages, nil where it was deleted last; false: they do not know it.
 func lookUp(stages []staged, key []byte) (value []byte, ok bool) {
 	for _, st := range stages {
-		if value, ok = st.get(key, len(st.seen.entries)); ok {
+		if value, ok = st.get(key, st.seen.count); ok {
 			return value, true
 		}
 	}
@@ -222,10 +224,7 @@ func (sn *snapshot) scan(ctx context.Context, r kv.Range, fn func(key, value []b
 		}
 	}()
 	left := r.Limit
-	for w := newWalk(it, newOverlay(sn.stages, r), r.Reverse); w.found; w.next() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+	for w := newWalk(ctx, it, newOverlay(sn.stages, r), r.Reverse); w.found; w.next(ctx) {
 		if err := w.visit(r.KeysOnly, fn); err != nil {
 			if errors.Is(err, kv.Stop) {
 				return nil
@@ -235,6 +234,9 @@ func (sn *snapshot) scan(ctx context.Context, r kv.Range, fn func(key, value []b
 		if left--; left == 0 {
 			return nil
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	return it.Error()
 }
@@ -249,22 +251,22 @@ type walk struct {
 	found bool // there is a key
 }
 
-func newWalk(it *pdb.Iterator, over *overlay, reverse bool) *walk {
+func newWalk(ctx context.Context, it *pdb.Iterator, over *overlay, reverse bool) *walk {
 	w := &walk{it: it, step: it.Next, over: over}
 	if reverse {
 		w.step, w.under = it.Prev, it.Last()
 	} else {
 		w.under = it.First()
 	}
-	w.settle()
+	w.settle(ctx)
 	return w
 }
 
-// settle chooses the key that comes first, and passes over those that were deleted. An error of it is the end.
-func (w *walk) settle() {
+// settle chooses the key that comes first, and passes over those that were deleted. An error of it or of ctx is the end.
+func (w *walk) settle(ctx context.Context) {
 	for {
 		w.top = w.over.key != nil && !(w.under && w.over.before(w.it.Key(), w.over.key))
-		w.found = (w.under || w.top) && w.it.Error() == nil
+		w.found = (w.under || w.top) && w.it.Error() == nil && ctx.Err() == nil
 		if !w.found || !w.top || w.over.value != nil {
 			return
 		}
@@ -282,9 +284,9 @@ func (w *walk) leave() {
 	}
 }
 
-func (w *walk) next() {
+func (w *walk) next(ctx context.Context) {
 	w.leave()
-	w.settle()
+	w.settle(ctx)
 }
 
 // visit calls fn with slices that an append in it cannot grow into Pebble's blocks.

@@ -16,16 +16,25 @@ type stage struct {
 	content
 	table []uint64 // open addressing; low half: entry number + 1, 0: free; high half: of the key's hash
 	held  int      // keys in table
-	bytes int      // of all keys and values
+	bytes int      // that all of it takes, about
 
 	ordered ordered
 }
 
-// content is entries and the bytes that they name. What is in it stays as it is while a stage grows behind it.
+// content is entries and the bytes that they name. What is in it stays as it is, and where it is, while a stage grows
+// behind it: a stage that moved what it has would hold up all commits and reads meanwhile.
 type content struct {
-	entries      []entry // in the order of their commits
-	keys, values arena   // apart, for keys are looked at much more often
+	count        int       // of entries
+	blocks       [][]entry // in the order of their commits
+	keys, values arena     // apart, for keys are looked at much more often
 }
+
+const (
+	blockEntries = 512 // of each block
+	entryBytes   = 64  // that an entry takes beside key and value, with its places in the table and in runs
+)
+
+func (c *content) entry(n uint32) *entry { return &c.blocks[n/blockEntries][n%blockEntries] }
 
 // entry is one operation.
 type entry struct {
@@ -34,11 +43,11 @@ type entry struct {
 	gone       bool   // the key was deleted
 }
 
-func (c *content) key(n uint32) []byte { return c.keys.at(c.entries[n].key) }
+func (c *content) key(n uint32) []byte { return c.keys.at(c.entry(n).key) }
 
 // value is nil where the key was deleted.
 func (c *content) value(n uint32) []byte {
-	if e := &c.entries[n]; !e.gone {
+	if e := c.entry(n); !e.gone {
 		return c.values.at(e.value)
 	}
 	return nil
@@ -46,6 +55,15 @@ func (c *content) value(n uint32) []byte {
 
 // seed is of the hashes of all stages.
 var seed = maphash.MakeSeed()
+
+// newStage has room in its table for as many keys as the stage before had.
+func newStage(before *stage) *stage {
+	s := new(stage)
+	if before.held > firstTable/2 {
+		s.table = make([]uint64, len(before.table))
+	}
+	return s
+}
 
 // put adds the operations of b, and its fence.
 func (s *stage) put(b *kv.Batch) {
@@ -67,11 +85,15 @@ func (s *stage) add(key, value []byte) {
 		e.key = s.keys.add(key)
 		s.held++
 	} else {
-		e.key = s.entries[older-1].key
+		e.key = s.entry(older - 1).key
 	}
-	s.entries = append(s.entries, e)
-	s.table[slot] = hash<<32 | uint64(len(s.entries))
-	s.bytes += len(key) + len(value)
+	if s.count%blockEntries == 0 {
+		s.blocks = append(s.blocks, make([]entry, blockEntries))
+	}
+	*s.entry(uint32(s.count)) = e
+	s.count++
+	s.table[slot] = hash<<32 | uint64(s.count)
+	s.bytes += len(key) + len(value) + entryBytes
 }
 
 // find is the slot of key in the table, and the number + 1 of its newest entry; 0: the slot is free.
@@ -114,7 +136,7 @@ func (s *stage) get(key []byte, entries int) (value []byte, ok bool) {
 	}
 	_, n := s.find(key, maphash.Bytes(seed, key))
 	for n > uint32(entries) {
-		n = s.entries[n-1].older
+		n = s.entry(n - 1).older
 	}
 	if n == 0 {
 		return nil, false

@@ -1,6 +1,6 @@
 // Package pebble is the driver of package kv for one process, over Pebble. Commits are atomic and in order; after a
 // crash a prefix of them is there, each with its fence, and it reaches at least to the last Sync that answered nil (with
-// Config.SyncCommits to the last Commit that did): what comes after waits in memory, 64 MiB of it at the most. While the disk is full, commits and Sync answer kv.ErrUnavailable and
+// Config.SyncCommits to the last Commit that did): what comes after waits in memory, in 128 MiB at the most. While the disk is full, commits and Sync answer kv.ErrUnavailable and
 // reads go on; once there is room the store goes on by itself and nothing is lost. Any other failed write, a failed
 // fsync above all, makes the store answer kv.ErrUnavailable to everything: what is on the disk is then as after a power
 // loss, and Close and New bring it back, in the same process too. No error of the disk ends the process.
@@ -79,9 +79,10 @@ type Store struct {
 	commits    atomic.Uint64 // so far
 	stageBytes int
 
-	staging  sync.RWMutex // guards the fields below, and what is in fresh
-	fresh    *stage       // takes the commits
-	draining *stage       // is being written, or was written last; nil: none is
+	staging  sync.RWMutex  // guards the fields below, and what is in fresh
+	fresh    *stage        // takes the commits
+	swapped  chan struct{} // closed when fresh is empty
+	draining *stage        // is being written, or was written last; nil: none is
 
 	mu     sync.Mutex // guards the fields below, and the references of snapshots
 	closed bool
@@ -97,7 +98,7 @@ func New(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("pebble: %w", err)
 	}
 	s := &Store{log: cfg.Log, sync: cfg.SyncCommits, syncs: make(chan struct{}, 64),
-		drains: make(chan struct{}, 1), fresh: new(stage), stageBytes: cfg.stageBytes}
+		drains: make(chan struct{}, 1), fresh: new(stage), swapped: make(chan struct{}), stageBytes: cfg.stageBytes}
 	for i := range s.turns {
 		s.turns[i] = make(chan struct{}, 1)
 	}
@@ -200,7 +201,9 @@ func (s *Store) Close() error {
 	s.ops.Wait()
 	var err error
 	if s.disk.alive() {
-		err = s.write(s.fresh) // nobody else has it any more
+		if err = s.write(s.fresh); err != nil { // nobody else has it any more
+			err = fmt.Errorf("%w: %w", kv.ErrUnavailable, err)
+		}
 	}
 	err = errors.Join(err, s.db.Close())
 	if cause := s.disk.failure(); cause != nil {

@@ -1,0 +1,209 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	pdb "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/catena-im/catena/pkg/kv"
+)
+
+// big is the only commit under the i-th fence, of 1 MiB.
+func big(i int) *kv.Batch {
+	b := &kv.Batch{Fence: fmt.Appendf(nil, "fence%d", i), Next: []byte("1")}
+	b.Put(fmt.Appendf(nil, "key%d", i), make([]byte, kv.MaxValue))
+	return b
+}
+
+// stagedBytes is how much the stage takes.
+func (s *Store) stagedBytes() int {
+	s.staging.RLock()
+	defer s.staging.RUnlock()
+	return s.fresh.bytes
+}
+
+// commitAll commits big batches, all at once.
+func commitAll(t *testing.T, s *Store, batches int) *sync.WaitGroup {
+	t.Helper()
+	var all sync.WaitGroup
+	for i := range batches {
+		all.Go(func() {
+			if err := s.Commit(context.Background(), big(i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return &all
+}
+
+// Commits that come together do not all take the same room, and those that wait find it when the stage was handed over.
+func TestStageKeepsItsBound(t *testing.T) {
+	s := open(t, Config{Dir: "store", FS: vfs.NewMem(), stageBytes: 1 << 20})
+	s.drains <- struct{}{} // a stage is being written
+	all := commitAll(t, s, 40)
+	until(t, "the stage is full", func() bool { return s.stagedBytes() >= 2*s.stageBytes })
+	for range 100 {
+		runtime.Gosched()
+	}
+	if got, most := s.stagedBytes(), 3*s.stageBytes+1000; got > most {
+		t.Errorf("the stage takes %d bytes, want %d at most", got, most)
+	}
+	<-s.drains // it is written: the others take turns
+	all.Wait()
+}
+
+func TestCommitsGoOnWhenAStageIsHandedOver(t *testing.T) {
+	s := open(t, Config{Dir: "store", FS: vfs.NewMem(), stageBytes: 1 << 20})
+	s.drains <- struct{}{}
+	all := commitAll(t, s, 3)
+	until(t, "the stage is full", func() bool { return s.stagedBytes() >= 2*s.stageBytes })
+	s.drain() // hands it over; the place of drains stays taken
+	all.Wait()
+	<-s.drains
+}
+
+func TestFullStageIsAnsweredToAContext(t *testing.T) {
+	s := open(t, Config{Dir: "store", FS: vfs.NewMem(), stageBytes: 1 << 20})
+	s.drains <- struct{}{}
+	commitAll(t, s, 2).Wait()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := s.Commit(ctx, big(2)); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kv.ErrUnknown) {
+		t.Errorf("got %v, want %v: nothing was written", err, context.DeadlineExceeded)
+	}
+	<-s.drains
+}
+
+// What a stage counts is about what it takes, also where keys and values are small.
+func TestStageCountsWhatItTakes(t *testing.T) {
+	for name, add := range map[string]func(*stage, int){
+		"values of 60 bytes":   func(s *stage, i int) { s.add(fmt.Appendf(nil, "key/%08d", i), make([]byte, 60)) },
+		"heads":                func(s *stage, i int) { s.add(fmt.Appendf(nil, "key/%d", i%100), []byte("v")) },
+		"deletes of short key": func(s *stage, i int) { s.add([]byte{byte(i)}, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := heap()
+			s := new(stage)
+			for i := 0; s.bytes < 8<<20; i++ {
+				add(s, i)
+			}
+			if took := heap() - before; took > 2*uint64(s.bytes) || took < uint64(s.bytes)/4 {
+				t.Errorf("it counts %d KiB and takes %d KiB", s.bytes>>10, took>>10)
+			}
+			runtime.KeepAlive(s)
+		})
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func TestReleasedSnapshotKeepsNoStage(t *testing.T) {
+	s := open(t, Config{Dir: "store", FS: vfs.NewMem()})
+	if err := s.Commit(t.Context(), big(0)); err != nil {
+		t.Fatal(err)
+	}
+	sn, err := s.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sn.Release()
+	if n := len(sn.(*snapshot).stages); n != 0 {
+		t.Errorf("it keeps %d stages", n)
+	}
+}
+
+// A scan that finds nothing but what was deleted looks at its context, too.
+func TestScanOverDeletesEndsWithItsContext(t *testing.T) {
+	s := open(t, Config{Dir: "store", FS: vfs.NewMem()})
+	b := &kv.Batch{Fence: []byte("fence"), Next: []byte("1")}
+	b.Put([]byte("key"), []byte("value"))
+	for i := range 100 {
+		b.Delete(fmt.Appendf(nil, "key%d", i))
+	}
+	if err := s.Commit(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	sn, err := s.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sn.Release()
+	ctx, cancel := context.WithCancel(t.Context())
+	err = sn.Scan(ctx, kv.Range{Start: []byte("key")}, func(_, _ []byte) error {
+		cancel() // at the first key; what follows was deleted
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+}
+
+// A drain that fails takes away what the fence held. Nobody may take that for another writer.
+func TestFailedDrainFencesNobody(t *testing.T) {
+	s := unwritable(t)
+	b := &kv.Batch{Fence: []byte("fence"), Next: []byte("1")}
+	if err := s.Commit(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Sync(t.Context()); !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("sync: got %v, want %v", err, kv.ErrUnavailable)
+	}
+	s.ops.Add(1) // a commit that began before the failure
+	defer s.ops.Done()
+	err := s.stageFenced(t.Context(), &kv.Batch{Fence: []byte("fence"), Expect: []byte("1"), Next: []byte("2")})
+	if !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("commit: got %v, want %v", err, kv.ErrUnavailable)
+	}
+}
+
+func TestCloseThatCannotWriteIsUnavailable(t *testing.T) {
+	s := unwritable(t)
+	if err := s.Commit(t.Context(), big(0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); !errors.Is(err, kv.ErrUnavailable) {
+		t.Errorf("got %v, want %v", err, kv.ErrUnavailable)
+	}
+}
+
+// unwritable is a store whose database refuses every batch.
+func unwritable(t *testing.T) *Store {
+	t.Helper()
+	cfg := Config{Dir: "store", FS: vfs.NewMem()}
+	if err := open(t, cfg).Close(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.tune = func(o *pdb.Options) { o.ReadOnly = true }
+	return open(t, cfg)
+}
+
+// However many callers give up while a stage is being written, a bounded number of goroutines waits for it.
+func TestCommitsLeftBehindAreBounded(t *testing.T) {
+	s := open(t, Config{Dir: "store", FS: vfs.NewMem(), SyncCommits: true})
+	s.drains <- struct{}{}
+	before := runtime.NumGoroutine()
+	for i := range 300 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		b := &kv.Batch{Fence: fmt.Appendf(nil, "fence%d", i), Next: []byte("1")}
+		if err := s.Commit(ctx, b); !errors.Is(err, kv.ErrUnknown) && !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+	if left := runtime.NumGoroutine() - before; left > cap(s.syncs)+10 {
+		t.Errorf("%d goroutines wait", left)
+	}
+	<-s.drains
+}
