@@ -27,7 +27,9 @@ type cadence struct {
 	steady  bool          // there were as many before as make the edge busy
 	waiting []*session    // write when the stroke ends
 	ends    time.Time     // the stroke, at the latest
-	timer   *time.Timer   // ends it
+	due     time.Time     // it ends then, unless deliveries come
+	ended   time.Time     // the stroke before
+	timer   *time.Timer   // ends it; one for all strokes, or those of earlier ones would end later ones
 }
 
 // count notes a frame for s. It reports whether s, if it can wait, writes later, with others.
@@ -49,7 +51,7 @@ func (c *cadence) count(s *session, canWait bool) (held bool) {
 	}
 	if c.waiting = append(c.waiting, s); len(c.waiting) == 1 {
 		c.ends = now.Add(c.length)
-		c.timer = time.AfterFunc(c.length, c.release)
+		c.endIn(c.length)
 	}
 	return true
 }
@@ -59,7 +61,28 @@ func (c *cadence) delivered() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.waiting) > 0 {
-		c.timer.Reset(min(c.lull, time.Until(c.ends)))
+		rest := time.Until(c.ended.Add(c.length)) // of what keeps a session to one write in that time
+		c.endIn(min(max(c.lull, rest), time.Until(c.ends)))
+	}
+}
+
+// endIn sets when the stroke ends. The lock is held.
+func (c *cadence) endIn(d time.Duration) {
+	c.due = time.Now().Add(d)
+	if c.timer == nil {
+		c.timer = time.AfterFunc(d, c.expire)
+		return
+	}
+	c.timer.Reset(d)
+}
+
+// expire ends the stroke, unless the end was put off, or the stroke is another one, since the timer fired.
+func (c *cadence) expire() {
+	c.mu.Lock()
+	early := time.Now().Before(c.due)
+	c.mu.Unlock()
+	if !early {
+		c.release()
 	}
 }
 
@@ -67,7 +90,7 @@ func (c *cadence) delivered() {
 func (c *cadence) release() {
 	c.mu.Lock()
 	all := c.waiting
-	c.waiting = nil
+	c.waiting, c.ended = nil, time.Now()
 	c.mu.Unlock()
 	for _, s := range all {
 		s.mu.Lock()

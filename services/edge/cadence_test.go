@@ -58,6 +58,13 @@ func TestCadence(t *testing.T) {
 	})
 }
 
+// waits reports whether sessions wait for the end of a stroke.
+func (c *cadence) waits() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.waiting) > 0
+}
+
 // A stroke in which deliveries came ends when no more follow, and at its time if they do not end.
 func TestALullEndsAStroke(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -84,24 +91,57 @@ func TestALullEndsAStroke(t *testing.T) {
 						c.delivered()
 					}
 				}()
-				waits := func() bool {
-					synctest.Wait()
-					c.mu.Lock()
-					defer c.mu.Unlock()
-					return len(c.waiting) > 0
-				}
 				time.Sleep(tt.ends - time.Nanosecond)
-				if !waits() {
+				synctest.Wait()
+				if !c.waits() {
 					t.Errorf("the stroke ended before %v", tt.ends)
 				}
 				time.Sleep(time.Nanosecond)
-				if waits() {
+				synctest.Wait()
+				if c.waits() {
 					t.Errorf("the stroke has not ended after %v", tt.ends)
 				}
 				<-done
 			})
 		})
 	}
+}
+
+// A timer that fires while the end is being put off ends nothing.
+func TestALateTimerEndsNoStroke(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cadence{busy: 1, lull: lull, began: time.Now(), length: stroke}
+		c.count(&session{ended: true}, true)
+		c.expire()
+		if !c.waits() {
+			t.Error("the stroke ended at its beginning")
+		}
+		time.Sleep(stroke)
+		synctest.Wait()
+		if c.waits() {
+			t.Error("the stroke has not ended at its time")
+		}
+	})
+}
+
+// Deliveries that keep coming, each after a lull, do not make more strokes than there would be without lulls.
+func TestSparseDeliveriesDoNotMultiplyTheWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cadence{busy: 10, lull: lull, length: stroke}
+		strokes := 0
+		for began := time.Now(); time.Since(began) < time.Second; time.Sleep(lull + time.Millisecond) {
+			for range 100 {
+				if held := c.waits(); c.count(&session{ended: true}, true) && !held {
+					strokes++
+				}
+			}
+			c.delivered()
+		}
+		if most := int(time.Second/longStroke) + 5; strokes > most {
+			t.Errorf("%d strokes in a second, want %d at most", strokes, most)
+		}
+		time.Sleep(time.Second)
+	})
 }
 
 // TestABusyEdgeWritesTogether tells two clients of a busy edge much before it ends the stroke. A page does not wait for that.
