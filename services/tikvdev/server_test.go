@@ -299,6 +299,7 @@ func TestTLS(t *testing.T) {
 	}
 	otherCA, otherCert, otherKey := certificates(t, time.Now().Add(time.Hour))
 	stranger := plain
+	stranger.ConnectTimeout = 3 * time.Second // a handshake may take long beside other tests
 	stranger.CA, stranger.Cert, stranger.Key = otherCA, otherCert, otherKey
 	if _, err := tikv.New(stranger); err == nil || !strings.Contains(err.Error(), "certificate signed by unknown authority") {
 		t.Errorf("with certificates of another authority: %v", err)

@@ -155,6 +155,7 @@ func connectPD(life context.Context, forget context.CancelFunc, cfg Config, secr
 // awaitPD returns when one of the addresses answers as PD does, or with what is wrong with each when ctx ends. PD's
 // client would keep that to itself, and leave its connections behind.
 func awaitPD(ctx context.Context, cfg Config, secret *tls.Config) error {
+	var last error // of a round that the end of ctx did not cut short, where there was one: it tells more
 	for {
 		var wrong []string
 		for _, addr := range cfg.PD {
@@ -164,8 +165,11 @@ func awaitPD(ctx context.Context, cfg Config, secret *tls.Config) error {
 			}
 			wrong = append(wrong, addr+": "+status.Convert(err).Message())
 		}
+		if last == nil || ctx.Err() == nil {
+			last = errors.New(strings.Join(wrong, "; "))
+		}
 		if !sleep(ctx, lastWait) {
-			return errors.New(strings.Join(wrong, "; "))
+			return last
 		}
 	}
 }
