@@ -27,13 +27,13 @@ const defaultWorkers = 16
 
 // service is a running micro service.
 type service struct {
-	b       *Bus
-	handler func(context.Context, []byte, func([]byte))
-	ctx     context.Context
-	open    chan request  // from micro to a worker that is free
-	halted  chan struct{} // closed when no more are taken
-	workers int
-	work    sync.WaitGroup // the workers
+	b        *Bus
+	handler  func(context.Context, []byte, func([]byte))
+	ctx      context.Context
+	requests chan request  // from micro to a worker that is free
+	halted   chan struct{} // closed when no more are taken
+	workers  int
+	work     sync.WaitGroup // the workers
 
 	mu      sync.Mutex // guards the fields below
 	busy    int        // requests in work
@@ -41,7 +41,7 @@ type service struct {
 	spent   time.Duration
 }
 
-// request is what is kept of a micro.Request, which micro reads when its handler has returned.
+// request is what a worker needs of a micro.Request, which micro itself uses again once take has returned.
 type request struct {
 	reply string
 	data  []byte
@@ -58,7 +58,7 @@ func (b *Bus) Serve(cfg ServiceConfig) (stop func(), err error) {
 		cfg.Workers = defaultWorkers
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &service{b: b, handler: cfg.Handler, ctx: ctx, open: make(chan request), halted: make(chan struct{}), workers: cfg.Workers}
+	s := &service{b: b, handler: cfg.Handler, ctx: ctx, requests: make(chan request), halted: make(chan struct{}), workers: cfg.Workers}
 	for range cfg.Workers { // which keep their stacks: a pull needs a deep one
 		s.work.Go(s.serve)
 	}
@@ -95,7 +95,7 @@ func (b *Bus) Serve(cfg ServiceConfig) (stop func(), err error) {
 // take hands a request to a worker once there is one that is free.
 func (s *service) take(req micro.Request) {
 	select {
-	case s.open <- request{req.Reply(), req.Data()}:
+	case s.requests <- request{req.Reply(), req.Data()}:
 	case <-s.halted:
 		s.refuse(req.Reply())
 	}
@@ -105,7 +105,7 @@ func (s *service) take(req micro.Request) {
 func (s *service) serve() {
 	for {
 		select {
-		case r := <-s.open:
+		case r := <-s.requests:
 			s.answer(r)
 		case <-s.halted:
 			return
@@ -114,25 +114,20 @@ func (s *service) serve() {
 }
 
 func (s *service) answer(r request) {
-	s.count(1, 0)
 	start := time.Now()
+	s.mu.Lock()
+	s.busy++
+	s.mu.Unlock()
 	s.handler(s.ctx, r.data, func(answer []byte) {
 		if err := s.b.publish(r.reply, answer); err != nil {
 			s.b.log.Debug("answer request", "err", err)
 		}
 	})
-	s.count(-1, time.Since(start))
-}
-
-// count notes that a request is begun, or with -1 that it is answered, and how long that took.
-func (s *service) count(busy int, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.busy += busy
-	if busy < 0 {
-		s.handled++
-		s.spent += took
-	}
+	s.busy--
+	s.handled++
+	s.spent += time.Since(start)
 }
 
 // refuse tells the requester to ask again; another process, or nobody, will answer.

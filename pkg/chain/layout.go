@@ -14,7 +14,7 @@ const samples = 4
 // Misplaced says that a store was written under another layout: what it holds would not be found.
 type Misplaced struct {
 	Area Area   // of which the count of partitions does not fit; zero: there are keys that are not of this version
-	Held int    // up to which number of partitions that area holds records: all, once they have been owned
+	Held int    // one more than the last partition of Area that holds a record: the count it was made with, once each was owned
 	What string // what was found
 }
 

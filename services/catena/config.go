@@ -80,8 +80,8 @@ type TiKVConfig struct {
 
 // PartitionsConfig counts partitions.
 type PartitionsConfig struct {
-	Conv int `conf:"conv" doc:"Number of conversation partitions; 0: as the cluster was provisioned, or the data folder made; a new folder gets one for every four processors, a new cluster is told: 32 are right for one that is to grow." min:"0" max:"400"`
-	User int `conf:"user" doc:"Number of user partitions; 0 likewise. As many as conversation partitions." min:"0" max:"400"`
+	Conv int `conf:"conv" doc:"Number of conversation partitions. 0: what the cluster was provisioned with or the data folder made with; a new folder gets one for every four processors, 16 at most. A new cluster has to be given it: 32 are right for one that is to grow." min:"0" max:"400"`
+	User int `conf:"user" doc:"Number of user partitions, as many as conversation partitions; 0 likewise." min:"0" max:"400"`
 }
 
 // StreamConfig bounds the streams.

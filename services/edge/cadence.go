@@ -17,18 +17,17 @@ const (
 // write is most of what a push costs an edge. Deliveries come in bursts, at the pace of the lanes, and nobody waits
 // longer when one is through.
 type cadence struct {
-	busy int           // frames in a short stroke that make the edge busy
-	lull time.Duration // see the constant
+	busy int // frames in a short stroke that make the edge busy
 
 	mu      sync.Mutex    // guards the fields below; a session's lock may be held, and is not taken under it
-	began   time.Time     // counting
+	began   time.Time     // when counting began
 	length  time.Duration // of a stroke
 	frames  int           // counted
-	steady  bool          // there were as many before as make the edge busy
+	steady  bool          // the count before was that of a busy edge
 	waiting []*session    // write when the stroke ends
 	ends    time.Time     // the stroke, at the latest
-	due     time.Time     // it ends then, unless deliveries come
-	ended   time.Time     // the stroke before
+	due     time.Time     // when timer should fire; deliveries move it
+	ended   time.Time     // when the stroke before did
 	timer   *time.Timer   // ends it; one for all strokes, or those of earlier ones would end later ones
 }
 
@@ -62,7 +61,7 @@ func (c *cadence) delivered() {
 	defer c.mu.Unlock()
 	if len(c.waiting) > 0 {
 		rest := time.Until(c.ended.Add(c.length)) // of what keeps a session to one write in that time
-		c.endIn(min(max(c.lull, rest), time.Until(c.ends)))
+		c.endIn(min(max(lull, rest), time.Until(c.ends)))
 	}
 }
 

@@ -79,7 +79,7 @@ func TestALullEndsAStroke(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := &cadence{busy: 1, lull: lull, began: time.Now(), length: stroke}
+				c := &cadence{busy: 1, began: time.Now(), length: stroke}
 				c.count(&session{ended: true}, true)
 				done := make(chan struct{})
 				go func() {
@@ -110,7 +110,7 @@ func TestALullEndsAStroke(t *testing.T) {
 // A timer that fires while the end is being put off ends nothing.
 func TestALateTimerEndsNoStroke(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &cadence{busy: 1, lull: lull, began: time.Now(), length: stroke}
+		c := &cadence{busy: 1, began: time.Now(), length: stroke}
 		c.count(&session{ended: true}, true)
 		c.expire()
 		if !c.waits() {
@@ -127,7 +127,7 @@ func TestALateTimerEndsNoStroke(t *testing.T) {
 // Deliveries that keep coming, each after a lull, do not make more strokes than there would be without lulls.
 func TestSparseDeliveriesDoNotMultiplyTheWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &cadence{busy: 10, lull: lull, length: stroke}
+		c := &cadence{busy: 10, length: stroke}
 		strokes := 0
 		for began := time.Now(); time.Since(began) < time.Second; time.Sleep(lull + time.Millisecond) {
 			for range 100 {
@@ -240,7 +240,7 @@ func (s *server) endlessStroke(t *testing.T) *cadence {
 	c := &s.edge.cadence
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.busy, c.began, c.length, c.lull = 0, time.Now().Add(time.Hour), time.Hour, time.Hour
+	c.busy, c.began, c.ended, c.length = 0, time.Now().Add(time.Hour), time.Now(), time.Hour
 	return c
 }
 

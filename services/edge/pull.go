@@ -28,7 +28,7 @@ func (s *session) pull(f *imv1.ClientFrame) error {
 		return err
 	}
 	if !s.json {
-		request.FrameId = &f.Id
+		request.FrameId = proto.Uint64(f.GetId())
 	}
 	if err := s.begin(f.GetId()); err != nil {
 		return err

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -42,7 +43,7 @@ func pullUser() *imv1.ClientFrame {
 
 func TestPullsAreAnswered(t *testing.T) {
 	for _, plain := range []bool{false, true} {
-		testPulls(t, plain)
+		t.Run(fmt.Sprintf("plain %t", plain), func(t *testing.T) { testPulls(t, plain) })
 	}
 }
 

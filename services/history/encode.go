@@ -15,7 +15,6 @@ const (
 	replyUserPage         = 3
 	replyConversationList = 4
 	replyFrame            = 7
-	frameOfReply          = 4 // what the number of a page in ServerFrame is above that in HistoryReply
 	frameID               = 1 // of ServerFrame
 	serverFrames          = 1 // of ServerFrames
 
@@ -27,6 +26,9 @@ const (
 	summaryMessage    = 4 // of ConversationSummary
 )
 
+// pageShift is the number of a page in ServerFrame less that in HistoryReply.
+const pageShift = 4
+
 // page is the repeated field of an answer, encoded, while it is being filled. Messages go into it as the store holds
 // them: taking them apart and putting them together again would cost more than all the rest of a pull.
 type page struct {
@@ -35,12 +37,13 @@ type page struct {
 	data         []byte // behind headRoom, where reply puts what goes before the page
 }
 
-const headRoom = 5 * (1 + binary.MaxVarintLen64) // tags, each with a length or a number
+const headRoom = 4 * (1 + binary.MaxVarintLen64) // tag and length of page, frame and reply, and the frame's id
 
 // newPage empties the page of v for up to limit entries.
 func (v *view) newPage(limit int) *page {
-	*v.page = page{frame: v.frame, limit: limit, data: append(v.page.data[:0], make([]byte, headRoom)...)}
-	return v.page
+	p := v.page
+	p.limit, p.taken, p.data = limit, 0, append(p.data[:0], make([]byte, headRoom)...)
+	return p
 }
 
 // add appends message as an entry under num, unless the page is full: with limit entries, or with maxPageBytes, which
@@ -86,7 +89,7 @@ func (p *page) reply(num protowire.Number, rest proto.Message) (_ []byte, err er
 	if p.frame == nil {
 		return p.data[p.before(from, num):], nil
 	}
-	from = p.before(from, num+frameOfReply)
+	from = p.before(from, num+pageShift)
 	id := protowire.AppendVarint(protowire.AppendTag(nil, frameID, protowire.VarintType), *p.frame)
 	from -= copy(p.data[from-len(id):], id)
 	from = p.before(from, serverFrames)

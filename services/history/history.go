@@ -125,10 +125,8 @@ func (s *Service) pull(ctx context.Context, req *imv1.HistoryRequest, p *page) (
 		return nil, err
 	}
 	defer snap.Release()
-	v := &view{
-		r: chain.NewReader(s.cfg.Layout, snap), user: im.UserID(req.GetUserId()), page: p, frame: req.FrameId,
-		most: s.cfg.Scan, time: s.cfg.Timeout / 2,
-	}
+	p.frame = req.FrameId
+	v := &view{chain.NewReader(s.cfg.Layout, snap), im.UserID(req.GetUserId()), p, s.cfg.Scan, s.cfg.Timeout / 2}
 	reply := new(imv1.HistoryReply)
 	switch b := req.GetBody().(type) {
 	case *imv1.HistoryRequest_PullConversation:
@@ -157,10 +155,9 @@ func (s *Service) pull(ctx context.Context, req *imv1.HistoryRequest, p *page) (
 
 // view is the store as one user may see it, for one answer.
 type view struct {
-	r     *chain.Reader
-	user  im.UserID
-	page  *page
-	frame *uint64       // as in page
-	most  int           // entries that are looked at
-	time  time.Duration // how long that goes on
+	r    *chain.Reader
+	user im.UserID
+	page *page
+	most int           // entries that are looked at
+	time time.Duration // how long that goes on
 }

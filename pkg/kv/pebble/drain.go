@@ -8,8 +8,8 @@ import (
 	pdb "github.com/cockroachdb/pebble/v2"
 )
 
-// defaultStage is how many bytes a stage may take before it is written. Commits wait once one takes twice as many while
-// the one before is being written, which may take as many: so what waits, with Pebble's copy of it, has a bound.
+// defaultStage is how many bytes a stage takes before it is written. While one is being written the next may grow to twice
+// that, then commits wait; it is written in its turn, so two stages take four times that at the most.
 const defaultStage = 32 << 20
 
 // staged is a stage as it was at some time.
@@ -28,8 +28,8 @@ func (s *Store) stages() (all []staged) {
 	return all
 }
 
-// lockRoom takes the lock of a stage that has room. It has a full one written, and waits while the one before is still
-// being written and the next has grown as large as both.
+// lockRoom takes the lock of a stage that has room. It has a full one written; while another is still being written it lets
+// the stage grow to twice its size, and then waits.
 func (s *Store) lockRoom(ctx context.Context) error {
 	full := s.disk.fullness()
 	for {

@@ -21,7 +21,7 @@ func options(cfg Config, d *disk) *pdb.Options {
 		Logger:                      log,
 		EventListener:               events(log),
 		FormatMajorVersion:          pdb.FormatValueSeparation,
-		CacheSize:                   cfg.CacheBytes + 2*memTable, // Pebble takes what memtables hold off its cache
+		CacheSize:                   cfg.CacheBytes + 2*memTable + int64(cfg.stageBytes), // Pebble takes memtables, and a batch that is one, off its cache
 		MemTableSize:                memTable,
 		MemTableStopWritesThreshold: 8,
 		L0CompactionThreshold:       2,

@@ -13,10 +13,6 @@ import (
 // run is numbers of entries, ordered by key, and those of one key from the newest to the oldest.
 type run []uint32
 
-func (c *content) sort(r run) {
-	slices.SortFunc(r, c.compare)
-}
-
 func (c *content) compare(a, b uint32) int {
 	if order := bytes.Compare(c.key(a), c.key(b)); order != 0 {
 		return order
@@ -62,7 +58,7 @@ func (o *ordered) upTo(c content) sorted {
 	for i := range fresh {
 		fresh[i] = uint32(from + i)
 	}
-	c.sort(fresh)
+	slices.SortFunc(fresh, c.compare)
 	runs := append(slices.Clip(o.runs), fresh)
 	for n := len(runs); n > 1 && len(runs[n-2]) < 2*len(runs[n-1]); n-- {
 		runs = append(runs[:n-2], c.merge(runs[n-2], runs[n-1]))

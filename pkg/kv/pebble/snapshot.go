@@ -12,7 +12,7 @@ import (
 	"github.com/catena-im/catena/pkg/kv"
 )
 
-// snapshot is a kv.Snapshot. While it is held, Pebble keeps what later writes replace, and two stages stay in memory.
+// snapshot is a kv.Snapshot. While it is held, Pebble keeps what later writes replace, and up to two stages stay in memory.
 type snapshot struct {
 	store  *Store
 	view   *pdb.Snapshot

@@ -1,9 +1,11 @@
 // Package pebble is the driver of package kv for one process, over Pebble. Commits are atomic and in order; after a
-// crash a prefix of them is there, each with its fence, and it reaches at least to the last Sync that answered nil (with
-// Config.SyncCommits to the last Commit that did): what comes after waits in memory, in 128 MiB at the most. While the disk is full, commits and Sync answer kv.ErrUnavailable and
-// reads go on; once there is room the store goes on by itself and nothing is lost. Any other failed write, a failed
-// fsync above all, makes the store answer kv.ErrUnavailable to everything: what is on the disk is then as after a power
-// loss, and Close and New bring it back, in the same process too. No error of the disk ends the process.
+// crash a prefix of them is there, each with its fence, and it reaches at least to the last Sync that answered nil
+// (with Config.SyncCommits to the last Commit that did). What comes after waits in memory: in two stages, 128 MiB at
+// the most, and Pebble's copy of the one that it is being given. While the disk is full, commits and Sync answer
+// kv.ErrUnavailable and reads go on; once there is room the store goes on by itself and nothing is lost. Any other
+// failed write, a failed fsync above all, makes the store answer kv.ErrUnavailable to everything: what is on the disk
+// is then as after a power loss, and Close and New bring it back, in the same process too. No error of the disk ends
+// the process.
 package pebble
 
 import (
@@ -73,7 +75,7 @@ type Store struct {
 	after []io.Closer // what outlives db, in the order of closing
 
 	turns  [64]chan struct{} // one place each, held while a fence is compared and replaced; by hash of the fence
-	syncs  chan struct{}     // places of the Syncs in progress
+	syncs  chan struct{}     // places of the Syncs in progress, and of the Commits that wait for the disk
 	drains chan struct{}     // one place, held while a stage is written
 
 	commits    atomic.Uint64 // so far
@@ -81,8 +83,8 @@ type Store struct {
 
 	staging  sync.RWMutex  // guards the fields below, and what is in fresh
 	fresh    *stage        // takes the commits
-	swapped  chan struct{} // closed when fresh is empty
-	draining *stage        // is being written, or was written last; nil: none is
+	swapped  chan struct{} // closed, and made anew, when an empty stage takes fresh's place
+	draining *stage        // is being written; nil: none is
 
 	mu     sync.Mutex // guards the fields below, and the references of snapshots
 	closed bool
