@@ -274,7 +274,7 @@ func (p *peer) conversation(id string) []*imv1.Message {
 	var all []*imv1.Message
 	for from := uint64(1); ; from = all[len(all)-1].GetConversationIndex() + 1 {
 		answer := p.ask(pullConversation(id, &from, nil))
-		for tries := 0; answer.GetError().GetCode() == imv1.ErrorCode_ERROR_CODE_UNAVAILABLE && tries < 20; tries++ {
+		for tries := 0; answer.GetError().GetCode() == imv1.ErrorCode_ERROR_CODE_UNAVAILABLE && tries < 100; tries++ {
 			time.Sleep(100 * time.Millisecond) // the nats server starts anew
 			answer = p.ask(pullConversation(id, &from, nil))
 		}
