@@ -13,6 +13,10 @@ import (
 // memTable is the size of a memtable in bytes. A stage that takes half of one becomes a memtable by itself.
 const memTable = 16 << 20
 
+// block is the size of a table's blocks in bytes. Who writes a table hands each over to another goroutine and waits until
+// it is taken, which costs threads that have stepped back as much as making a small block does.
+const block = 16 << 10
+
 // options are the settings of Pebble for chains: many small keys, batches of hundreds, reads of the newest.
 func options(cfg Config, d *disk) *pdb.Options {
 	log := &logger{log: cfg.Log, disk: d}
@@ -31,6 +35,7 @@ func options(cfg Config, d *disk) *pdb.Options {
 		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
 	}
 	o.Levels[0].FilterPolicy = bloom.FilterPolicy(10) // the other levels take after it
+	o.Levels[0].BlockSize = block
 	if cfg.tune != nil {
 		cfg.tune(o)
 	}
