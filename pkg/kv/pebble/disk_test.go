@@ -77,7 +77,7 @@ func restless(o *pdb.Options) {
 }
 
 func config(fs vfs.FS, synced bool) Config {
-	return Config{Dir: "store", FS: fs, SyncCommits: synced, tune: restless, poll: time.Millisecond, stageBytes: 8 << 10}
+	return Config{Dir: "store", FS: fs, SyncCommits: synced, tune: restless, poll: time.Millisecond, stageBytes: 8 << 10, tableBytes: 4 << 10}
 }
 
 // until waits for a condition.

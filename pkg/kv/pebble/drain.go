@@ -6,6 +6,9 @@ import (
 	"fmt"
 
 	pdb "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // defaultStage is how many bytes a stage takes before it is written. While one is being written the next may grow to twice
@@ -95,13 +98,28 @@ func (s *Store) drain() {
 	s.staging.Unlock()
 }
 
-// write gives a stage to Pebble, as one batch, so that a crash leaves all of its commits or none. A large one, ordered as
-// it is, Pebble takes for a memtable.
+// defaultTable is how many bytes of a stage become a table of their own. Through Pebble's log and memtables they would be
+// written twice, and the log's part at one go, which keeps the fsyncs of others waiting. Of smaller stages tables would be
+// many.
+const defaultTable = 8 << 20
+
+// write gives a stage to Pebble, as one batch or as one table, so that a crash leaves all of its commits or none.
 func (s *Store) write(st *stage) error {
 	if st.count == 0 {
 		return nil
 	}
-	all, size := st.newest(), 0
+	write := s.writeBatch
+	if st.bytes >= s.tableBytes {
+		write = s.writeTable
+	}
+	if err := write(st, st.newest()); err != nil {
+		return fmt.Errorf("write %d operations: %w", st.count, err)
+	}
+	return nil
+}
+
+func (s *Store) writeBatch(st *stage, all []keyed) error {
+	size := 0
 	for _, e := range all {
 		size += len(e.key) + int(st.entry(e.n).value.length) + 16
 	}
@@ -117,8 +135,35 @@ func (s *Store) write(st *stage) error {
 	if err == nil {
 		err = s.db.Apply(b, pdb.NoSync)
 	}
-	if err = errors.Join(err, b.Close()); err != nil {
-		return fmt.Errorf("write %d entries: %w", len(all), err)
+	return errors.Join(err, b.Close())
+}
+
+// stageTable is the name of a table until Pebble has it under its own. A crash may leave both names; a file that is made
+// under this one takes the place of the old.
+const stageTable = "stage.sst"
+
+// writeTable writes what Pebble's log still has to write first: a table stays from when it is taken in, and after a crash
+// commits before it must not be missing.
+func (s *Store) writeTable(st *stage, all []keyed) error {
+	name := s.disk.PathJoin(s.dir, stageTable)
+	f, err := s.disk.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
 	}
-	return nil
+	f = vfs.NewSyncingFile(f, vfs.SyncingFileOptions{BytesPerSync: s.options.BytesPerSync})
+	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), s.options.MakeWriterOptions(0, s.db.TableFormat()))
+	for _, e := range all {
+		if value := st.value(e.n); value == nil {
+			err = errors.Join(err, w.Delete(e.key))
+		} else {
+			err = errors.Join(err, w.Set(e.key, value))
+		}
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		return err
+	}
+	if err := s.db.LogData(nil, pdb.Sync); err != nil {
+		return err
+	}
+	return s.db.Ingest(context.Background(), []string{name})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 )
 
-// memTable is the size of a memtable in bytes. A stage that takes half of one becomes a memtable by itself.
+// memTable is the size of a memtable in bytes. It takes stages that are too small for a table of their own.
 const memTable = 16 << 20
 
 // block is the size of a table's blocks in bytes. Who writes a table hands each over to another goroutine and waits until
@@ -25,10 +25,10 @@ func options(cfg Config, d *disk) *pdb.Options {
 		Logger:                      log,
 		EventListener:               events(log),
 		FormatMajorVersion:          pdb.FormatValueSeparation,
-		CacheSize:                   cfg.CacheBytes + 2*memTable + int64(cfg.stageBytes), // Pebble takes memtables, and a batch that is one, off its cache
+		CacheSize:                   cfg.CacheBytes + 2*memTable, // Pebble takes memtables off its cache
 		MemTableSize:                memTable,
 		MemTableStopWritesThreshold: 8,
-		L0CompactionThreshold:       2,
+		L0CompactionThreshold:       8,  // twice the sub-levels that a compaction takes, and a read visits, at the least
 		L0StopWritesThreshold:       40, // sub-levels; a read visits each
 		LBaseMaxBytes:               64 << 20,
 		WALBytesPerSync:             1 << 20, // so that a Sync after many unsynced commits finds little to do
@@ -39,6 +39,7 @@ func options(cfg Config, d *disk) *pdb.Options {
 	if cfg.tune != nil {
 		cfg.tune(o)
 	}
+	o.EnsureDefaults()
 	return o
 }
 

@@ -1,11 +1,10 @@
 // Package pebble is the driver of package kv for one process, over Pebble. Commits are atomic and in order; after a
 // crash a prefix of them is there, each with its fence, and it reaches at least to the last Sync that answered nil
 // (with Config.SyncCommits to the last Commit that did). What comes after waits in memory: in two stages, 128 MiB at
-// the most, and Pebble's copy of the one that it is being given. While the disk is full, commits and Sync answer
-// kv.ErrUnavailable and reads go on; once there is room the store goes on by itself and nothing is lost. Any other
-// failed write, a failed fsync above all, makes the store answer kv.ErrUnavailable to everything: what is on the disk
-// is then as after a power loss, and Close and New bring it back, in the same process too. No error of the disk ends
-// the process.
+// the most. While the disk is full, commits and Sync answer kv.ErrUnavailable and reads go on; once there is room the
+// store goes on by itself and nothing is lost. Any other failed write, a failed fsync above all, makes the store answer
+// kv.ErrUnavailable to everything: what is on the disk is then as after a power loss, and Close and New bring it back,
+// in the same process too. No error of the disk ends the process.
 package pebble
 
 import (
@@ -42,6 +41,7 @@ type Config struct {
 	Log         *slog.Logger // nil: silent
 
 	stageBytes int
+	tableBytes int
 	tune       func(*pdb.Options)
 	poll       time.Duration
 }
@@ -59,6 +59,9 @@ func (c *Config) validate() error {
 	if c.stageBytes == 0 {
 		c.stageBytes = defaultStage
 	}
+	if c.tableBytes == 0 {
+		c.tableBytes = defaultTable
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -67,12 +70,13 @@ func (c *Config) validate() error {
 
 // Store is a kv.Store in one folder.
 type Store struct {
-	dir   string
-	log   *slog.Logger
-	sync  bool
-	db    *pdb.DB
-	disk  *disk
-	after []io.Closer // what outlives db, in the order of closing
+	dir     string
+	log     *slog.Logger
+	sync    bool
+	db      *pdb.DB
+	options *pdb.Options // of db
+	disk    *disk
+	after   []io.Closer // what outlives db, in the order of closing
 
 	turns  [64]chan struct{} // one place each, held while a fence is compared and replaced; by hash of the fence
 	syncs  chan struct{}     // places of the Syncs in progress, and of the Commits that wait for the disk
@@ -80,6 +84,7 @@ type Store struct {
 
 	commits    atomic.Uint64 // so far
 	stageBytes int
+	tableBytes int
 
 	staging  sync.RWMutex  // guards the fields below, and what is in fresh
 	fresh    *stage        // takes the commits
@@ -100,7 +105,7 @@ func New(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("pebble: %w", err)
 	}
 	s := &Store{log: cfg.Log, sync: cfg.SyncCommits, syncs: make(chan struct{}, 64),
-		drains: make(chan struct{}, 1), fresh: new(stage), swapped: make(chan struct{}), stageBytes: cfg.stageBytes}
+		drains: make(chan struct{}, 1), fresh: new(stage), swapped: make(chan struct{}), stageBytes: cfg.stageBytes, tableBytes: cfg.tableBytes}
 	for i := range s.turns {
 		s.turns[i] = make(chan struct{}, 1)
 	}
@@ -119,9 +124,9 @@ func (s *Store) open(cfg Config) error {
 	if cfg.poll != 0 {
 		s.disk.poll = cfg.poll
 	}
-	o := options(cfg, s.disk)
-	o.Lock = lock
-	s.db, err = pdb.Open(s.dir, o)
+	s.options = options(cfg, s.disk)
+	s.options.Lock = lock
+	s.db, err = pdb.Open(s.dir, s.options)
 	if cause := s.disk.failure(); cause != nil {
 		err = fmt.Errorf("%w: %w", kv.ErrUnavailable, cause)
 	}
@@ -131,6 +136,7 @@ func (s *Store) open(cfg Config) error {
 		}
 		return fmt.Errorf("open folder %s: %w", s.dir, err)
 	}
+	_ = s.disk.Remove(s.disk.PathJoin(s.dir, stageTable)) // a crash may have left one
 	s.disk.bePatient()
 	return nil
 }

@@ -38,11 +38,13 @@ func TestConformance(t *testing.T) {
 			return open(t, Config{Dir: "store", FS: vfs.NewMem(), SyncCommits: true})
 		})
 	})
-	t.Run("memory, small stages", func(t *testing.T) {
-		kvtest.Run(t, func(t *testing.T) kv.Store {
-			return open(t, Config{Dir: "store", FS: vfs.NewMem(), stageBytes: 200, tune: restless})
+	for name, table := range map[string]int{"batches": 0, "tables": 1} {
+		t.Run("memory, small stages, as "+name, func(t *testing.T) {
+			kvtest.Run(t, func(t *testing.T) kv.Store {
+				return open(t, Config{Dir: "store", FS: vfs.NewMem(), stageBytes: 200, tableBytes: table, tune: restless})
+			})
 		})
-	})
+	}
 }
 
 func TestReopen(t *testing.T) {
