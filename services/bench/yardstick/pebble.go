@@ -36,12 +36,15 @@ const (
 	batchSize   = 500
 	keyBytes    = 48
 	cacheBytes  = 64 << 20
-	memoryTable = 64 << 20
+	memoryTable = 16 << 20
+	blockBytes  = 16 << 10
 )
 
-// open uses the settings that matter for the speed as Catena's store does: the cache, the memory table, the filters.
+// open uses the settings that matter for the speed as Catena's store does: the cache, beside which the memory tables are,
+// the blocks, the filters.
 func open(dir string) (*pebble.DB, error) {
-	o := &pebble.Options{CacheSize: cacheBytes, MemTableSize: memoryTable, Logger: quiet{}}
+	o := &pebble.Options{CacheSize: cacheBytes + 2*memoryTable, MemTableSize: memoryTable, Logger: quiet{}}
+	o.Levels[0].BlockSize = blockBytes
 	o.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
 	return pebble.Open(dir, o)
 }
