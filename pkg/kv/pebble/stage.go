@@ -8,8 +8,8 @@ import (
 	"github.com/catena-im/catena/pkg/kv"
 )
 
-// stage is what was committed last, in memory, before Pebble gets it as one batch. Each operation is an entry, which
-// never changes, so a snapshot of a stage is a number of entries. The table names the newest entry of each key. It does
+// stage is what was committed last, in memory, before Pebble gets it as a whole. Each operation is an entry, which never
+// changes, so a snapshot of a stage is a number of entries. The table names the newest entry of each key. It does
 // the work of a memtable at a fraction of the cost: an insert into Pebble's misses the caches at each level of its skip
 // list, and takes a place for every head and list record of a user who gets many messages, where only the last is kept.
 type stage struct {
