@@ -131,7 +131,7 @@ func TestTableStaysNotWithoutWhatCameBefore(t *testing.T) {
 		s.drain()
 		<-s.drains
 	}
-	if n := s.db.Metrics().Ingest.Count + uint64(s.db.Metrics().Levels[0].TablesIngested); n == 0 {
+	if total := s.db.Metrics().Total(); total.TablesIngested == 0 {
 		t.Fatal("the late commit made no table")
 	}
 	left := open(t, config(disk.CrashClone(vfs.CrashCloneCfg{}), false))
