@@ -266,9 +266,19 @@ func (d *disk) OpenDir(name string) (vfs.File, error) {
 	return &file{File: f, disk: d, name: name}, nil
 }
 
-func (d *disk) Link(oldname, newname string) error {
-	d.insist("link", newname, func() error { return d.FS.Link(oldname, newname) })
-	return nil
+// Link reports its errors, as a file system that knows no links has them: Pebble copies then, or takes a table in no
+// more.
+func (d *disk) Link(oldname, newname string) (err error) {
+	made := d.insist("link", newname, func() error {
+		if err = d.FS.Link(oldname, newname); noRoom(err) {
+			return err
+		}
+		return nil
+	})
+	if !made {
+		return errLost
+	}
+	return err
 }
 
 func (d *disk) Rename(oldname, newname string) error {

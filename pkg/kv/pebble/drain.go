@@ -108,14 +108,23 @@ func (s *Store) write(st *stage) error {
 	if st.count == 0 {
 		return nil
 	}
-	write := s.writeBatch
-	if st.bytes >= s.tableBytes {
-		write = s.writeTable
+	all := st.newest()
+	if st.bytes >= s.tableBytes && !s.lagging() {
+		err := s.writeTable(st, all)
+		if err == nil || !s.disk.alive() {
+			return err
+		}
+		s.log.Debug("store: a table is not taken in, and written as a batch", "err", err)
 	}
-	if err := write(st, st.newest()); err != nil {
-		return fmt.Errorf("write %d operations: %w", st.count, err)
+	if err := s.writeBatch(st, all); err != nil {
+		return fmt.Errorf("write %d entries: %w", len(all), err)
 	}
 	return nil
+}
+
+// lagging reports whether compactions are so far behind that writes have to wait: Pebble lets batches wait, not tables.
+func (s *Store) lagging() bool {
+	return int(s.db.Metrics().Levels[0].Sublevels) >= s.options.L0StopWritesThreshold
 }
 
 func (s *Store) writeBatch(st *stage, all []keyed) error {
@@ -124,14 +133,9 @@ func (s *Store) writeBatch(st *stage, all []keyed) error {
 		size += len(e.key) + int(st.entry(e.n).value.length) + 16
 	}
 	b := s.db.NewBatchWithSize(size)
-	var err error
-	for _, e := range all {
-		if value := st.value(e.n); value == nil {
-			err = errors.Join(err, b.Delete(e.key, nil))
-		} else {
-			err = errors.Join(err, b.Set(e.key, value, nil))
-		}
-	}
+	err := st.each(all,
+		func(key []byte) error { return b.Delete(key, nil) },
+		func(key, value []byte) error { return b.Set(key, value, nil) })
 	if err == nil {
 		err = s.db.Apply(b, pdb.NoSync)
 	}
@@ -152,13 +156,7 @@ func (s *Store) writeTable(st *stage, all []keyed) error {
 	}
 	f = vfs.NewSyncingFile(f, vfs.SyncingFileOptions{BytesPerSync: s.options.BytesPerSync})
 	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), s.options.MakeWriterOptions(0, s.db.TableFormat()))
-	for _, e := range all {
-		if value := st.value(e.n); value == nil {
-			err = errors.Join(err, w.Delete(e.key))
-		} else {
-			err = errors.Join(err, w.Set(e.key, value))
-		}
-	}
+	err = st.each(all, w.Delete, w.Set)
 	if err = errors.Join(err, w.Close()); err != nil {
 		return err
 	}

@@ -162,6 +162,22 @@ func (s *stage) newest() []keyed {
 	return all
 }
 
+// each hands out entries, until one cannot be taken.
+func (s *stage) each(all []keyed, deleted func(key []byte) error, set func(key, value []byte) error) error {
+	for _, e := range all {
+		var err error
+		if value := s.value(e.n); value == nil {
+			err = deleted(e.key)
+		} else {
+			err = set(e.key, value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 const (
 	firstChunk = 16 << 10 // bytes; each of the next is twice as large
 	mostChunk  = 1 << 20  // unless one piece is larger

@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	pdb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/catena-im/catena/pkg/kv"
 )
@@ -139,6 +141,53 @@ func TestTableStaysNotWithoutWhatCameBefore(t *testing.T) {
 		if v, err := left.held([]byte(fence)); err != nil || string(v) != "1" {
 			t.Errorf("the %s commit: got %q, %v; want it to be there", fence, v, err)
 		}
+	}
+}
+
+// Some file systems know no links.
+func TestTableWithoutLinks(t *testing.T) {
+	for _, reason := range []error{syscall.EOPNOTSUPP, syscall.EPERM} {
+		t.Run(reason.Error(), func(t *testing.T) {
+			f := &fault{}
+			f.set(func(_ int, op errorfs.Op) error {
+				if op.Kind == errorfs.OpLink {
+					return reason
+				}
+				return nil
+			})
+			s := open(t, Config{Dir: "store", FS: errorfs.Wrap(vfs.NewMem(), f), tableBytes: 1})
+			if err := s.Commit(t.Context(), big(0)); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Sync(t.Context()); err != nil {
+				t.Errorf("sync: got %v, want it to be written all the same", err)
+			}
+			if v, err := get(s.db, []byte("fence0")); err != nil || string(v) != "1" {
+				t.Errorf("got %q, %v; want it to be there", v, err)
+			}
+		})
+	}
+}
+
+// Where compactions do not keep up, tables wait for them as batches do.
+func TestTablesWaitForCompactions(t *testing.T) {
+	const most = 4
+	s := open(t, Config{Dir: "store", FS: vfs.NewMem(), tableBytes: 1, tune: func(o *pdb.Options) {
+		o.DisableAutomaticCompactions, o.L0CompactionThreshold, o.L0StopWritesThreshold = true, most, most
+	}})
+	for i := range 3 * most {
+		b := &kv.Batch{Fence: fmt.Appendf(nil, "fence%d", i), Next: []byte("1")}
+		b.Put([]byte("a"), []byte("1"))
+		b.Put([]byte("z"), []byte("1"))
+		if err := s.Commit(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := int(s.db.Metrics().Levels[0].Sublevels); n > most {
+		t.Errorf("%d levels of tables, want %d at most", n, most)
 	}
 }
 
