@@ -41,8 +41,8 @@ func (e *Edge) Run(ctx context.Context) error {
 
 	server := e.httpServer()
 	served := make(chan error, 1)
-	parts.Go(func() { served <- server.Serve(e.deps.Listener) })
 	e.log.Info("edge serves", "address", e.deps.Listener.Addr().String())
+	parts.Go(func() { served <- server.Serve(e.deps.Listener) })
 	select {
 	case <-ctx.Done():
 	case err = <-served:
