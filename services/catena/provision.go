@@ -52,7 +52,8 @@ func provision(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger)
 	if err := p.settle(ctx); err != nil {
 		return err
 	}
-	layout := chain.Layout{ConvPartitions: p.cfg.Partitions.Conv, UserPartitions: p.cfg.Partitions.User}
+	cfg = p.cfg // with the partition counts
+	layout := chain.Layout{ConvPartitions: cfg.Partitions.Conv, UserPartitions: cfg.Partitions.User}
 	var store *tikv.Store
 	if cfg.Store.Driver == driverTiKV {
 		if store, err = connectTiKV(ctx, cfg, log); err != nil {

@@ -15,17 +15,17 @@ import (
 // that, then commits wait; it is written in its turn, so two stages take four times that at the most.
 const defaultStage = 32 << 20
 
-// staged is a stage as it was at some time.
-type staged struct {
+// stageView is a stage as it was at some time.
+type stageView struct {
 	*stage
 	seen content
 }
 
 // stages are what Pebble does not have yet, or is being given, the newest first.
-func (s *Store) stages() (all []staged) {
+func (s *Store) stages() (all []stageView) {
 	for _, st := range []*stage{s.fresh, s.draining} {
 		if st != nil && st.count > 0 {
-			all = append(all, staged{st, st.content})
+			all = append(all, stageView{st, st.content})
 		}
 	}
 	return all

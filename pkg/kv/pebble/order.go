@@ -130,7 +130,7 @@ type overlay struct {
 	key, value []byte // where it stands; a nil key: at the end, a nil value: deleted
 }
 
-func newOverlay(stages []staged, of kv.Range) *overlay {
+func newOverlay(stages []stageView, of kv.Range) *overlay {
 	o := &overlay{reverse: of.Reverse}
 	for _, st := range stages {
 		s := st.stage.ordered.upTo(st.seen)

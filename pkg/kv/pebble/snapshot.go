@@ -16,7 +16,7 @@ import (
 type snapshot struct {
 	store  *Store
 	view   *pdb.Snapshot
-	stages []staged // what may not be in view, the newest first
+	stages []stageView // what may not be in view, the newest first
 
 	// Guarded by store.mu.
 	reads    int // in progress
@@ -111,7 +111,7 @@ func (sn *snapshot) Get(ctx context.Context, key []byte) ([]byte, error) {
 }
 
 // lookUp is the value of key in stages, nil where it was deleted last; false: they do not know it.
-func lookUp(stages []staged, key []byte) (value []byte, ok bool) {
+func lookUp(stages []stageView, key []byte) (value []byte, ok bool) {
 	for _, st := range stages {
 		if value, ok = st.get(key, st.seen.count); ok {
 			return value, true
