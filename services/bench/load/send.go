@@ -65,11 +65,13 @@ func (c *SendConfig) validate() error {
 
 const (
 	witnesses    = 20
+	searchWarmUp = 4 * time.Second // before the tries: conversations begin, and a server that was just started grows
+	warmRate     = 0.75            // of where a search begins
 	tryWarmUp    = 500 * time.Millisecond
 	tryLength    = 1500 * time.Millisecond
 	leastTry     = 500 * time.Millisecond
-	firstRate    = 0.08 // of raw publish: where a search begins
-	plainFirst   = 8    // messages per second of each user, where there are no yardsticks
+	firstRate    = 0.16 // of raw publish, in messages and pushes: where a search begins
+	plainFirst   = 16   // messages and pushes per second of each user, where there are no yardsticks
 	precision    = 1.1
 	unloadedTime = time.Second
 	verifyWithin = 2 * time.Second
@@ -177,7 +179,7 @@ func (t *traffic) measure(ctx context.Context, c SendConfig, report *SendReport)
 			return err
 		}
 	}
-	for {
+	for again := false; ; {
 		t.bench.say("measuring at %.0f/s for %v", rate, c.Duration)
 		s := newStep(rate, c.WarmUp, c.Duration)
 		if c.Rate == 0 {
@@ -188,11 +190,12 @@ func (t *traffic) measure(ctx context.Context, c SendConfig, report *SendReport)
 			return err
 		}
 		report.Steps = append(report.Steps, r)
-		again := c.WarmUp + c.Duration + afterSearch
-		if report.Confirmed = r.Kept; r.Kept || c.Rate > 0 || t.left() < again {
+		if report.Confirmed = r.Kept; r.Kept || c.Rate > 0 || t.left() < c.WarmUp+c.Duration+afterSearch {
 			return nil
 		}
-		rate *= lessRate
+		if again = !again && r.hiccup(c.P99); !again {
+			rate *= lessRate
+		}
 	}
 }
 
@@ -224,7 +227,9 @@ func (t *traffic) search(ctx context.Context, c SendConfig, report *SendReport) 
 		first = plainFirst * float64(c.Users) / float64(1+t.receivers())
 	}
 	s := pace.NewSearch(max(first, 10), c.Most, precision)
-	if _, err := t.try(ctx, first/2, c); err != nil { // conversations begin; not reported
+	warmUp := newStep(first*warmRate, 0, min(searchWarmUp, c.Duration)) // not reported
+	warmUp.patience = impatient
+	if _, err := t.run(ctx, warmUp, c.P99); err != nil {
 		return 0, err
 	}
 	for {

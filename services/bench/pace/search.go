@@ -2,7 +2,7 @@ package pace
 
 import "math"
 
-// Search finds the highest rate that is kept: it doubles or halves until it has a rate that is kept and one that is not,
+// Search finds the highest rate that is kept: it goes up or down until it has a rate that is kept and one that is not,
 // and then halves the ratio between them. A rate that was kept once counts as kept. The zero value is not usable.
 type Search struct {
 	next      float64
@@ -42,13 +42,17 @@ func (s *Search) Tell(rate float64, kept bool, reached float64) {
 	}
 	switch {
 	case s.broken == 0:
-		s.next = min(2*rate, s.most)
+		s.next = min(upTo*rate, s.most)
 	case s.kept == 0:
 		s.next = max(least, min(s.broken/2, max(reached*downTo, s.broken/8)))
 	default:
 		s.next = math.Sqrt(s.kept * s.broken)
 	}
 }
+
+// upTo is how much more is tried while every rate was kept. Twice as much, where a search begins near its end, would be
+// a try for nothing, and one that leaves a server with work in hand.
+const upTo = 1.5
 
 // downTo is the part of what an overloaded server carried that is tried next: overload makes large batches, so what it
 // carries then is more than what it carries in time.

@@ -32,7 +32,7 @@ const (
 type Config struct {
 	URL         string // ws:// or wss://host:port/path
 	Subprotocol string // empty: none is asked for
-	// WriteTimeout is how long the server may take to accept one message; 0: 10 s.
+	// WriteTimeout is how long the server may take to accept one message, and up to half as long again; 0: 10 s.
 	WriteTimeout time.Duration
 	// From is the address to connect from; nil leaves it to the system. One address has some 28,000 ports.
 	From net.Addr
@@ -47,8 +47,9 @@ type Conn struct {
 	start, end int
 	joined     []byte // fragments of a message that has not ended
 
-	mu  sync.Mutex // guards the field below, and the order of writes
-	out []byte
+	mu    sync.Mutex // guards the fields below, and the order of writes
+	out   []byte
+	until time.Time // the deadline of writes
 }
 
 // ErrClosed wraps the reason that the server gave for closing.
@@ -134,8 +135,11 @@ func (c *Conn) write(opcode byte, payload []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.out = appendFrame(c.out[:0], opcode, mathrand.Uint32(), payload)
-	if err := c.conn.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
-		return err
+	if now := time.Now(); c.until.Sub(now) < c.timeout { // not for each message: it moves a timer
+		c.until = now.Add(c.timeout + c.timeout/2)
+		if err := c.conn.SetWriteDeadline(c.until); err != nil {
+			return err
+		}
 	}
 	_, err := c.conn.Write(c.out)
 	return err
