@@ -33,7 +33,7 @@ func TestDividedCostsSumUpToWhatWasMeasured(t *testing.T) {
 		want float64
 		of   []Unit
 	}{
-		{"a message between two", 95, []Unit{edgeMessage, seqMessage, natsMessage}},
+		{"a message between two", 85, []Unit{edgeMessage, seqMessage, natsMessage}},
 		{"a stream message", 160, []Unit{edgeBatch, seqBatch, natsBatch}},
 		{"a further member who is online", 9, []Unit{edgeDelivery, seqEntry, seqDelivery, natsEntry}},
 	}
@@ -110,14 +110,14 @@ func TestNeedsByHand(t *testing.T) {
 	want := map[string]float64{
 		"edge connections":       432_000,
 		"edge memory":            432_000 * 14_096,
-		"edge CPU":               (1000*65 + 1750*4.5 + 14_400*10) / 1e6,
+		"edge CPU":               (1000*69 + 1750*4.5 + 14_400*10) / 1e6,
 		"edge network":           2750 * 330,
-		"sequencer CPU":          (1000*50.5 + 4000*3.5 + 1750*0.5 + s*110 + 12.8*50) / 1e6,
+		"sequencer CPU":          (1000*38.5 + 4000*3.5 + 1750*0.5 + s*110 + 12.8*50) / 1e6,
 		"sequencer memory":       432_000*200 + 64*(16<<20),
 		"sequencer network":      2*bytes(1000, 1000+l.Fanouts) + 2750*255,
 		"history CPU":            l.Pulls * 6 / 1e6,
 		"history network":        l.Pulls * 270,
-		"NATS server CPU":        3 * (1000*9.5 + 4000*0.5 + s*20) / 1e6,
+		"NATS server CPU":        3 * (1000*7.5 + 4000*0.5 + s*20) / 1e6,
 		"NATS server syncs":      3 * s / (1 + s/64*165e-6),
 		"NATS server disk":       3 * 3600 * bytes(200, 200*(1+l.Touched)),
 		"NATS server network":    3*bytes(1000, 1000+l.Fanouts) + 2750*255 + l.Pulls*270,

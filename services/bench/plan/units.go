@@ -10,11 +10,11 @@ type Unit struct {
 }
 
 // Processor time is that of a core of the machine it was measured on: 2 cores of an EPYC, virtual, one process that is
-// server and store, clients over loopback on the same cores. A message between two cost 95 us with full batches, a
+// server and store, clients over loopback on the same cores. A message between two cost 85 us with full batches, a
 // stream message 160 us more, a further member of a group 9 us. How these divide between processes is by profile for
 // the first, and assumed for the others.
 var (
-	edgeMessage   = Unit{"edge, a message", 35, "us", true, "30 % of 95 us, and half of the runtime's share"}
+	edgeMessage   = Unit{"edge, a message", 39, "us", true, "36 % of 85 us, and half of the runtime's share"}
 	edgeBatch     = Unit{"edge, a stream message", 30, "us", false, "of 160 us; the division is assumed"}
 	edgeDelivery  = Unit{"edge, a further delivery", 4.5, "us", false, "of 9 us for a further member who is online; the division is assumed"}
 	edgePing      = Unit{"edge, a ping and its answer", 10, "us", false, "a read and a write of a socket"}
@@ -22,18 +22,18 @@ var (
 	kernelBytes   = Unit{"kernel, a connection", 4096, "B", false, "a TCP socket with empty buffers; more while clients read slowly"}
 	edgeMost      = Unit{"connections of an edge", 500_000, "", false, "limits.connections can be that; held so far: 8,000"}
 	pushBytes     = Unit{"push to a socket, beside the body", 230, "B", false, "frame, ids, TCP and TLS"}
-	seqMessage    = Unit{"sequencer, a message", 50.5, "us", true, "22 % steps and 24 % commit of 95 us, and half of the runtime's share; Pebble's part stands for client-go's"}
+	seqMessage    = Unit{"sequencer, a message", 38.5, "us", true, "10 % steps and 25 % store of 85 us, and half of the runtime's share; Pebble's part stands for client-go's"}
 	seqBatch      = Unit{"sequencer, a stream message", 110, "us", false, "of 160 us; the division is assumed"}
 	seqEntry      = Unit{"sequencer, a further user chain entry", 3.5, "us", false, "of 9 us; the division is assumed"}
 	seqDelivery   = Unit{"sequencer, a further delivery", 0.5, "us", false, "of 9 us; the division is assumed"}
 	seqRenewal    = Unit{"sequencer, a renewal of an edge's sessions", 50, "us", false, "a request and its answer"}
 	seqSession    = Unit{"sequencer, a session", 200, "B", false, "a place in the session table"}
 	seqPartition  = Unit{"sequencer, a partition", 16 << 20, "B", false, "batches at their bounds"}
-	convMost      = Unit{"messages of a conversation partition", 4000, "/s", true, "16,000/s over 4 partitions on Pebble; not measured on TiKV"}
-	userMost      = Unit{"entries of a user partition", 20_000, "/s", true, "a group of 500: 80,000/s over 4 partitions on Pebble; not measured on TiKV"}
+	convMost      = Unit{"messages of a conversation partition", 10_000, "/s", true, "14,500/s in one partition on Pebble, with a margin; not measured on TiKV"}
+	userMost      = Unit{"entries of a user partition", 20_000, "/s", true, "29,000/s between two in one partition on Pebble, with a margin; not measured on TiKV"}
 	historyEntry  = Unit{"history, a pulled entry", 6, "us", false, "2 us were measured on Pebble; 4 more for TiKV's client are assumed"}
 	pullBytes     = Unit{"pulled entry, beside the body", 170, "B", false, "ids and indexes"}
-	natsMessage   = Unit{"NATS, a message, each copy", 9.5, "us", true, "10 % of 95 us, with one copy"}
+	natsMessage   = Unit{"NATS, a message, each copy", 7.5, "us", true, "9 % of 85 us, with one copy"}
 	natsEntry     = Unit{"NATS, a further user chain entry, each copy", 0.5, "us", false, "of 9 us; the division is assumed"}
 	natsBatch     = Unit{"NATS, a stream message, each copy", 20, "us", true, "36,600/s, synced, 3 copies on 2 cores with their publisher: 55 us for all three"}
 	natsSyncs     = Unit{"NATS server, syncs", 20_000, "/s", false, "11,500/s over 8 streams were measured on a small virtual disk; an NVMe disk with power-loss protection should do this"}
