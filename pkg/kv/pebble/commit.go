@@ -104,9 +104,7 @@ func (s *Store) confirm(ctx context.Context, late error) error {
 	}
 	return s.wait(ctx, func() error {
 		defer func() { <-s.syncs }()
-		s.drains <- struct{}{}
-		s.drain()
-		<-s.drains
+		s.drainNow()
 		err := s.db.LogData(nil, pdb.Sync) // in the log behind all commits, which one fsync covers
 		if broken := s.broken(); broken != nil {
 			return broken

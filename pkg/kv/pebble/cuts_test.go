@@ -130,9 +130,7 @@ func (c *cuts) step(t *rapid.T, s *Store) {
 	case "large":
 		c.commit(t, s, s.tableBytes)
 	case "drain":
-		s.drains <- struct{}{}
-		s.drain()
-		<-s.drains
+		s.drainNow()
 	case "sync":
 		if err := s.Sync(t.Context()); err != nil {
 			t.Fatalf("sync: %v", err)

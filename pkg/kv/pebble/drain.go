@@ -79,6 +79,13 @@ func (s *Store) startDrain() {
 // processor some time.
 const muchToDrain = 1 << 20
 
+// drainNow takes the place of drains, waits until it is free, and drains. The caller's goroutine ends soon, as for drain.
+func (s *Store) drainNow() {
+	s.drains <- struct{}{}
+	s.drain()
+	<-s.drains
+}
+
 // drain writes everything that was committed. The caller holds the place of drains, and its goroutine ends soon.
 func (s *Store) drain() {
 	s.staging.Lock()

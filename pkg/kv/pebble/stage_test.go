@@ -129,9 +129,7 @@ func TestTableStaysNotWithoutWhatCameBefore(t *testing.T) {
 		if err := s.Commit(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
-		s.drains <- struct{}{}
-		s.drain()
-		<-s.drains
+		s.drainNow()
 	}
 	if total := s.db.Metrics().Total(); total.TablesIngested == 0 {
 		t.Fatal("the late commit made no table")
