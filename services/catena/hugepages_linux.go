@@ -1,0 +1,22 @@
+package main
+
+import (
+	"runtime/debug"
+	"syscall"
+	"unsafe"
+)
+
+// hugePages asks for huge pages for the next n bytes that the heap grows by. Go's runtime leaves that to the machine, most
+// machines leave it to the process, and a first touch of a page is expensive where a hypervisor shadows page tables. The
+// bytes take no memory before they are used. A kernel without huge pages refuses, which does no harm.
+func hugePages(n int) {
+	advise(make([]byte, n))
+	debug.FreeOSMemory() // the addresses are the heap's from now on, and keep the advice
+}
+
+const hugePage = 2 << 20 // bytes; where they are larger, the advice covers a little less than it could
+
+func advise(b []byte) {
+	start := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) & (hugePage - 1))
+	_ = syscall.Madvise(b[min(start, len(b)):], syscall.MADV_HUGEPAGE)
+}

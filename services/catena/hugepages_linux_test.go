@@ -1,0 +1,25 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestTheHeapGrowsIntoHugePages(t *testing.T) {
+	if _, err := os.Stat("/sys/kernel/mm/transparent_hugepage"); err != nil {
+		t.Skip("this kernel gives no huge pages on advice:", err)
+	}
+	hugePages(64 << 20)
+	maps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(maps) {
+		if flags, ok := strings.CutPrefix(string(line), "VmFlags:"); ok && strings.Contains(flags, " hg ") {
+			return
+		}
+	}
+	t.Error("no part of the address space is advised to have huge pages")
+}
