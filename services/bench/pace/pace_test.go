@@ -125,7 +125,7 @@ func TestSearchFindsTheLimit(t *testing.T) {
 				if !ok {
 					break
 				}
-				if steps++; steps > 16 {
+				if steps++; steps > 20 {
 					t.Fatalf("limit %v from %v: not found in %d steps", limit, first, steps)
 				}
 				s.Tell(rate, rate <= limit, min(rate, limit))
@@ -133,6 +133,21 @@ func TestSearchFindsTheLimit(t *testing.T) {
 			if best := s.Best(); best > limit || best < limit/1.1 {
 				t.Errorf("limit %v from %v: found %v in %d steps", limit, first, best, steps)
 			}
+		}
+	}
+}
+
+func TestSearchGoesOnPastAPause(t *testing.T) {
+	const limit = 15_000
+	for pause := range 8 { // the try that meets it
+		s, steps := NewSearch(8_000, 200_000, 1.1), 0
+		for rate, ok := s.Next(); ok; rate, ok = s.Next() {
+			kept := rate <= limit && steps != pause
+			s.Tell(rate, kept, min(rate, limit))
+			steps++
+		}
+		if best := s.Best(); best > limit || best < limit/1.1 {
+			t.Errorf("a pause during try %d: found %v in %d steps, want the limit of %d", pause, best, steps, limit)
 		}
 	}
 }

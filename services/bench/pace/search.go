@@ -3,19 +3,23 @@ package pace
 import "math"
 
 // Search finds the highest rate that is kept: it goes up or down until it has a rate that is kept and one that is not,
-// and then halves the ratio between them. A rate that was kept once counts as kept. The zero value is not usable.
+// and then halves the ratio between them. A rate that was kept once counts as kept. One that was not may have met a pause
+// of the machine, so when the two are close, what is just above the best is tried a few times more. The zero value is not
+// usable.
 type Search struct {
 	next      float64
 	kept      float64 // highest rate that was kept; 0: none yet
-	broken    float64 // lowest rate above kept that was not; 0: none yet
+	broken    float64 // lowest rate above kept that was not; 0: none yet, or it is doubted
+	up        float64 // how much more is tried while every rate was kept
+	doubts    int     // times that broken was doubted since a rate was kept
 	most      float64
 	precision float64
 }
 
-// NewSearch begins at first, and goes no higher than most. It is done when the rate not kept is at most precision times
-// the rate kept, such as 1.1.
+// NewSearch begins at first, and goes no higher than most. It is done when no rate beyond precision times the best, such
+// as 1.1, is kept.
 func NewSearch(first, most, precision float64) *Search {
-	return &Search{next: min(first, most), most: most, precision: precision}
+	return &Search{next: min(first, most), up: upTo, most: most, precision: precision}
 }
 
 // least is the rate below which nothing is tried, in messages per second.
@@ -26,23 +30,30 @@ func (s *Search) Next() (float64, bool) {
 	switch {
 	case s.kept >= s.most, s.broken > 0 && s.broken <= least:
 		return 0, false
-	case s.kept > 0 && s.broken > 0 && s.broken/s.kept <= s.precision:
+	case s.close():
 		return 0, false
 	}
 	return s.next, true
 }
 
+// close reports whether the best rate and one that is not kept are known well enough.
+func (s *Search) close() bool { return s.kept > 0 && s.broken > 0 && s.broken/s.kept <= s.precision }
+
 // Tell says whether the rate that Next gave was kept. Up to reached, which may be 0, the server is known to have carried
 // messages while it failed; it spares some steps.
 func (s *Search) Tell(rate float64, kept bool, reached float64) {
 	if kept {
-		s.kept = max(s.kept, rate)
+		s.kept, s.doubts = max(s.kept, rate), 0
 	} else if s.broken == 0 || rate < s.broken {
 		s.broken = rate
 	}
 	switch {
+	case s.close() && s.doubts < mostDoubts:
+		s.doubts++
+		s.broken, s.up = 0, upAgain
+		s.next = min(s.precision*s.kept, s.most)
 	case s.broken == 0:
-		s.next = min(upTo*rate, s.most)
+		s.next = min(s.up*s.kept, s.most)
 	case s.kept == 0:
 		s.next = max(least, min(s.broken/2, max(reached*downTo, s.broken/8)))
 	default:
@@ -50,9 +61,15 @@ func (s *Search) Tell(rate float64, kept bool, reached float64) {
 	}
 }
 
+// mostDoubts is how often what is just above the best rate is tried anew.
+const mostDoubts = 3
+
 // upTo is how much more is tried while every rate was kept. Twice as much, where a search begins near its end, would be
 // a try for nothing, and one that leaves a server with work in hand.
 const upTo = 1.5
+
+// upAgain is how much more is tried when a rate is kept that was not before: the end is near.
+const upAgain = 1.2
 
 // downTo is the part of what an overloaded server carried that is tried next: overload makes large batches, so what it
 // carries then is more than what it carries in time.
