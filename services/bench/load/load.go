@@ -23,7 +23,7 @@ type Config struct {
 	Body int    // bytes of a message's text; 0: 200
 	// Interval says that the server syncs its streams once in a while and not before it acknowledges.
 	Interval bool
-	// Within is how long a benchmark should take whose length was not given; 0: 38 s. A busy machine may need longer.
+	// Within is how long a benchmark should take whose length was not given; 0: 41 s. A busy machine may need longer.
 	Within time.Duration
 	// Yardsticks is how long each yardstick is measured; 0: 1.2 s.
 	Yardsticks time.Duration
@@ -60,7 +60,7 @@ type Bench struct {
 const (
 	defaultBody   = 200
 	maxBody       = 60 << 10
-	defaultWithin = 38 * time.Second
+	defaultWithin = 41 * time.Second
 	defaultYard   = 1200 * time.Millisecond
 	maxRunName    = 40
 )

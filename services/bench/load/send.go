@@ -76,7 +76,8 @@ const (
 	unloadedTime = time.Second
 	verifyWithin = 2 * time.Second
 	afterSearch  = 6 * time.Second // for verifying, the last yardstick, and a margin
-	lessRate     = 0.85            // when what the search found is not kept over the whole duration
+	overRate     = 0.7             // of what an overloaded server carried: overload makes large batches, so that is more than it carries in time
+	lessRate     = 0.85            // of one that was not kept, by little
 )
 
 // Send measures how many messages the server takes and delivers.
@@ -249,7 +250,7 @@ func (t *traffic) search(ctx context.Context, c SendConfig, report *SendReport) 
 		}
 		report.Steps = append(report.Steps, r)
 		t.bench.say("%.0f/s: %s", rate, r.brief())
-		s.Tell(rate, r.Kept, r.Rate)
+		s.Tell(rate, r.Kept, r.likely(c.P99))
 	}
 }
 
@@ -258,6 +259,14 @@ func (t *traffic) try(ctx context.Context, rate float64, c SendConfig) (Step, er
 	s := newStep(rate, min(tryWarmUp, c.WarmUp), min(tryLength, max(c.Duration, leastTry)))
 	s.patience = impatient
 	return t.run(ctx, s, c.P99)
+}
+
+// likely is the rate that the server would keep, by the looks of one that it did not.
+func (s Step) likely(bound time.Duration) float64 {
+	if s.hiccup(bound) {
+		return lessRate * s.Offered
+	}
+	return min(s.Offered/2, overRate*s.Rate)
 }
 
 // hiccup reports whether a step missed the bound by a few messages only: a single pause of the machine does that in a

@@ -128,7 +128,7 @@ func TestSearchFindsTheLimit(t *testing.T) {
 				if steps++; steps > 20 {
 					t.Fatalf("limit %v from %v: not found in %d steps", limit, first, steps)
 				}
-				s.Tell(rate, rate <= limit, min(rate, limit))
+				s.Tell(rate, rate <= limit, min(rate/2, limit/2))
 			}
 			if best := s.Best(); best > limit || best < limit/1.1 {
 				t.Errorf("limit %v from %v: found %v in %d steps", limit, first, best, steps)
@@ -143,7 +143,7 @@ func TestSearchGoesOnPastAPause(t *testing.T) {
 		s, steps := NewSearch(8_000, 200_000, 1.1), 0
 		for rate, ok := s.Next(); ok; rate, ok = s.Next() {
 			kept := rate <= limit && steps != pause
-			s.Tell(rate, kept, min(rate, limit))
+			s.Tell(rate, kept, rate/1.25)
 			steps++
 		}
 		if best := s.Best(); best > limit || best < limit/1.1 {

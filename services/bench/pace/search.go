@@ -39,9 +39,9 @@ func (s *Search) Next() (float64, bool) {
 // close reports whether the best rate and one that is not kept are known well enough.
 func (s *Search) close() bool { return s.kept > 0 && s.broken > 0 && s.broken/s.kept <= s.precision }
 
-// Tell says whether the rate that Next gave was kept. Up to reached, which may be 0, the server is known to have carried
-// messages while it failed; it spares some steps.
-func (s *Search) Tell(rate float64, kept bool, reached float64) {
+// Tell says whether the rate that Next gave was kept, and otherwise what the server would keep by the looks of it; 0 when
+// nothing can be said.
+func (s *Search) Tell(rate float64, kept bool, likely float64) {
 	if kept {
 		s.kept, s.doubts = max(s.kept, rate), 0
 	} else if s.broken == 0 || rate < s.broken {
@@ -55,7 +55,7 @@ func (s *Search) Tell(rate float64, kept bool, reached float64) {
 	case s.broken == 0:
 		s.next = min(s.up*s.kept, s.most)
 	case s.kept == 0:
-		s.next = max(least, min(s.broken/2, max(reached*downTo, s.broken/8)))
+		s.next = max(least, min(max(likely, s.broken/8), s.broken/s.precision))
 	default:
 		s.next = math.Sqrt(s.kept * s.broken)
 	}
@@ -70,10 +70,6 @@ const upTo = 1.5
 
 // upAgain is how much more is tried when a rate is kept that was not before: the end is near.
 const upAgain = 1.2
-
-// downTo is the part of what an overloaded server carried that is tried next: overload makes large batches, so what it
-// carries then is more than what it carries in time.
-const downTo = 0.7
 
 // Best is the highest rate that was kept, 0 when none was.
 func (s *Search) Best() float64 { return s.kept }
