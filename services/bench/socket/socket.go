@@ -17,7 +17,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 )
@@ -224,13 +223,6 @@ func (c *Conn) fill(size int) error {
 		return nil
 	}
 	return err
-}
-
-// Grow makes the read buffer hold n bytes, so that a busy connection is read with fewer calls.
-func (c *Conn) Grow(n int) {
-	if n > len(c.buf) {
-		c.buf = slices.Grow(c.buf[:c.end], n-c.end)[:n]
-	}
 }
 
 // Close ends the connection without a closing handshake; reads and writes that wait return.

@@ -78,7 +78,6 @@ func TestMessagesThatCameTogetherAreReadOneByOne(t *testing.T) {
 		_, _, _ = c.Read(ctx)
 	})
 	c := dial(t, url)
-	c.Grow(8 << 10)
 	for i := range 300 {
 		if got, err := c.Read(); err != nil || !bytes.Equal(got, bytes.Repeat([]byte{byte(i)}, i)) {
 			t.Fatalf("message %d: %v, %v", i, got, err)
