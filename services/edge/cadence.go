@@ -27,7 +27,7 @@ type cadence struct {
 	waiting []*session    // write when the stroke ends
 	ends    time.Time     // the stroke, at the latest
 	due     time.Time     // when timer should fire; deliveries move it
-	ended   time.Time     // when the stroke before did
+	ended   time.Time     // when the stroke before did, less by how much it was late
 	timer   *time.Timer   // ends it; one for all strokes, or those of earlier ones would end later ones
 }
 
@@ -60,10 +60,14 @@ func (c *cadence) delivered() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.waiting) > 0 {
-		rest := time.Until(c.ended.Add(c.length)) // of what keeps a session to one write in that time
+		rest := time.Until(c.ended.Add(c.least())) // of what keeps a session to one write in that time, on average
 		c.endIn(min(max(lull, rest), time.Until(c.ends)))
 	}
 }
+
+// least is how long strokes take at least, on average: one that came late makes those that follow shorter. It is less than
+// the pace of the deliveries, or all of them would be as late as the latest one.
+func (c *cadence) least() time.Duration { return c.length * 9 / 10 }
 
 // endIn sets when the stroke ends. The lock is held.
 func (c *cadence) endIn(d time.Duration) {
@@ -89,7 +93,9 @@ func (c *cadence) expire() {
 func (c *cadence) release() {
 	c.mu.Lock()
 	all := c.waiting
-	c.waiting, c.ended = nil, time.Now()
+	now := time.Now()
+	late := min(max(0, now.Sub(c.ended)-c.least()), c.length/2)
+	c.waiting, c.ended = nil, now.Add(-late)
 	c.mu.Unlock()
 	for _, s := range all {
 		s.mu.Lock()

@@ -144,6 +144,32 @@ func TestSparseDeliveriesDoNotMultiplyTheWrites(t *testing.T) {
 	})
 }
 
+// Deliveries come at the pace of the lanes, one of them late. Those after it are not.
+func TestALateStrokeMakesNoOtherLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const late = 12 * time.Millisecond
+		c := &cadence{busy: 10, length: stroke}
+		for i, began := 0, time.Now(); i < 40; i++ {
+			due := began.Add(time.Duration(i) * fullPace)
+			if i%10 == 9 {
+				due = due.Add(late)
+			}
+			time.Sleep(time.Until(due))
+			for range 100 {
+				c.count(&session{ended: true}, true)
+			}
+			c.delivered()
+			for synctest.Wait(); c.waits(); synctest.Wait() {
+				time.Sleep(time.Millisecond)
+			}
+			if took := time.Since(due); i > 5 && took > lull {
+				t.Errorf("delivery %d waits for %v", i, took)
+			}
+		}
+		time.Sleep(time.Second)
+	})
+}
+
 // TestABusyEdgeWritesTogether tells two clients of a busy edge much before it ends the stroke. A page does not wait for that.
 func TestABusyEdgeWritesTogether(t *testing.T) {
 	w := newWorld(t)
