@@ -10,8 +10,20 @@ import (
 // machines leave it to the process, and a first touch of a page is expensive where a hypervisor shadows page tables. The
 // bytes take no memory before they are used. A kernel without huge pages refuses, which does no harm.
 func hugePages(n int) {
+	if !room(n) {
+		return
+	}
 	advise(make([]byte, n))
 	debug.FreeOSMemory() // the addresses are the heap's from now on, and keep the advice
+}
+
+// room reports whether the process may have n bytes more of addresses, for Go's heap ends it where it may not.
+func room(n int) bool {
+	b, err := syscall.Mmap(-1, 0, n, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
+	if err != nil {
+		return false
+	}
+	return syscall.Munmap(b) == nil
 }
 
 const hugePage = 2 << 20 // bytes; where they are larger, the advice covers a little less than it could
