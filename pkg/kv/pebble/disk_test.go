@@ -491,11 +491,13 @@ func TestFullDiskStopsFlushes(t *testing.T) {
 func TestHangingDiskIsLeftBehind(t *testing.T) {
 	f := &fault{}
 	s := open(t, Config{Dir: "store", FS: errorfs.Wrap(vfs.NewMem(), f), SyncCommits: true})
-	reached, release := make(chan struct{}, 64), make(chan struct{})
+	reached, hanging := make(chan struct{}, 64), make(chan struct{})
+	release := sync.OnceFunc(func() { close(hanging) })
+	t.Cleanup(release)
 	f.set(func(_ int, op errorfs.Op) error {
 		if strings.HasSuffix(op.Path, ".log") && op.Kind != errorfs.OpFileClose {
 			reached <- struct{}{}
-			<-release
+			<-hanging
 		}
 		return nil
 	})
@@ -514,10 +516,10 @@ func TestHangingDiskIsLeftBehind(t *testing.T) {
 			t.Errorf("sync: got %v, want %v", err, context.Canceled)
 		}
 	})
-	until(t, "the sync hangs", func() bool { return len(s.syncs) == 1 })
+	until(t, "the sync hangs, as the commit does", func() bool { return len(s.syncs) == 2 })
 	cancel()
 	wg.Wait()
-	close(release)
+	release()
 	if err := s.Commit(t.Context(), b); err != nil {
 		t.Errorf("the same batch again: %v", err)
 	}
