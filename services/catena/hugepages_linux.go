@@ -3,7 +3,6 @@ package main
 import (
 	"runtime/debug"
 	"syscall"
-	"unsafe"
 )
 
 // hugePages asks for huge pages for the next n bytes that the heap grows by. Go's runtime leaves that to the machine, most
@@ -13,7 +12,7 @@ func hugePages(n int) {
 	if !room(n) {
 		return
 	}
-	advise(make([]byte, n))
+	_ = syscall.Madvise(make([]byte, n), syscall.MADV_HUGEPAGE)
 	debug.FreeOSMemory() // the addresses are the heap's from now on, and keep the advice
 }
 
@@ -24,11 +23,4 @@ func room(n int) bool {
 		return false
 	}
 	return syscall.Munmap(b) == nil
-}
-
-const hugePage = 2 << 20 // bytes; where they are larger, the advice covers a little less than it could
-
-func advise(b []byte) {
-	start := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) & (hugePage - 1))
-	_ = syscall.Madvise(b[min(start, len(b)):], syscall.MADV_HUGEPAGE)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -12,6 +13,10 @@ func TestTheHeapGrowsIntoHugePages(t *testing.T) {
 		t.Skip("this kernel gives no huge pages on advice:", err)
 	}
 	hugePages(64 << 20)
+	var m runtime.MemStats
+	if runtime.ReadMemStats(&m); m.HeapInuse > 48<<20 {
+		t.Errorf("%d bytes of the heap are in use; the advised ones should be free", m.HeapInuse)
+	}
 	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		t.Fatal(err)
