@@ -27,7 +27,7 @@ type cadence struct {
 	waiting []*session    // write when the stroke ends
 	ends    time.Time     // the stroke, at the latest
 	due     time.Time     // when timer should fire; deliveries move it
-	ended   time.Time     // when the stroke before did, less by how much it was late
+	ended   time.Time     // when the stroke before should have, half a stroke before it did at the most
 	timer   *time.Timer   // ends it; one for all strokes, or those of earlier ones would end later ones
 }
 
@@ -93,9 +93,11 @@ func (c *cadence) expire() {
 func (c *cadence) release() {
 	c.mu.Lock()
 	all := c.waiting
-	now := time.Now()
-	late := min(max(0, now.Sub(c.ended)-c.least()), c.length/2)
-	c.waiting, c.ended = nil, now.Add(-late)
+	if len(all) > 0 {
+		now := time.Now()
+		late := min(max(0, now.Sub(c.ended)-c.least()), c.length/2)
+		c.waiting, c.ended = nil, now.Add(-late)
+	}
 	c.mu.Unlock()
 	for _, s := range all {
 		s.mu.Lock()
