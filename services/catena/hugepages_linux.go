@@ -7,9 +7,10 @@ import (
 
 // hugePages asks for huge pages for the next n bytes that the heap grows by. Go's runtime leaves that to the machine, most
 // machines leave it to the process, and a first touch of a page is expensive where a hypervisor shadows page tables. The
-// bytes take no memory before they are used. A kernel without huge pages refuses, which does no harm.
+// bytes take no memory before they are used. A kernel without huge pages refuses, and so may one with pages of more than
+// 8 KiB, at a multiple of which a large span begins; that does no harm.
 func hugePages(n int) {
-	if !room(n) {
+	if !room(2 * n) { // as much again for everything else
 		return
 	}
 	_ = syscall.Madvise(make([]byte, n), syscall.MADV_HUGEPAGE)
