@@ -76,8 +76,8 @@ const (
 	unloadedTime = time.Second
 	verifyWithin = 2 * time.Second
 	afterSearch  = 6 * time.Second // for verifying, the last yardstick, and a margin
-	overRate     = 0.7             // of what an overloaded server carried: overload makes large batches, so that is more than it carries in time
-	lessRate     = 0.85            // of one that was not kept, by little
+	overRate     = 0.7             // of what an overloaded server carried
+	lessRate     = 0.85            // of one that was not kept
 )
 
 // Send measures how many messages the server takes and delivers.
@@ -261,7 +261,8 @@ func (t *traffic) try(ctx context.Context, rate float64, c SendConfig) (Step, er
 	return t.run(ctx, s, c.P99)
 }
 
-// likely is the rate that the server would keep, by the looks of one that it did not.
+// likely is the rate that the server would keep, by the looks of one that it did not. Overload makes large batches, so what
+// a server carries then is more than what it carries in time.
 func (s Step) likely(bound time.Duration) float64 {
 	if s.hiccup(bound) {
 		return lessRate * s.Offered

@@ -16,8 +16,8 @@ type Search struct {
 	precision float64
 }
 
-// NewSearch begins at first, and goes no higher than most. It is done when no rate beyond precision times the best, such
-// as 1.1, is kept.
+// NewSearch begins at first, and goes no higher than most. It is done when a rate that is at most precision times the best,
+// such as 1.1, was not kept, nor precision times the best in three tries more, or when most was kept.
 func NewSearch(first, most, precision float64) *Search {
 	return &Search{next: min(first, most), up: upTo, most: most, precision: precision}
 }
@@ -37,7 +37,7 @@ func (s *Search) Next() (float64, bool) {
 }
 
 // close reports whether the best rate and one that is not kept are known well enough.
-func (s *Search) close() bool { return s.kept > 0 && s.broken > 0 && s.broken/s.kept <= s.precision }
+func (s *Search) close() bool { return s.kept > 0 && s.broken > 0 && s.broken <= s.precision*s.kept }
 
 // Tell says whether the rate that Next gave was kept, and otherwise what the server would keep by the looks of it; 0 when
 // nothing can be said.
