@@ -3,25 +3,16 @@ package main
 import (
 	"bytes"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
 )
 
-// alone makes a run of the test binary the process whose heap is looked at: other tests advise the kernel too.
-const alone = "RUN_ALONE"
-
 func TestTheHeapGrowsIntoHugePages(t *testing.T) {
 	if _, err := os.Stat("/sys/kernel/mm/transparent_hugepage"); err != nil {
 		t.Skip("this kernel gives no huge pages on advice:", err)
 	}
-	if os.Getenv(alone) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-		cmd.Env = append(os.Environ(), alone+"=1")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
+	if !elsewhere(t) { // other tests advise the kernel too
 		return
 	}
 	hugePages(64 << 20)

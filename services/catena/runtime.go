@@ -15,8 +15,8 @@ const gcPercent = 50
 const spareProcs = 2
 
 // hugeHeap is how many bytes of the heap have huge pages, on a machine that gives them on advice: all that one machine's
-// server uses at 14,000 messages a second. They save it a few percent of its processor time, and more of its
-// longest waits.
+// server uses at 14,000 messages a second. They save it a few percent of its processor time, and more
+// of its longest waits.
 const hugeHeap = 256 << 20
 
 // tuneMemory sets the collector of a server's process, unless GOGC does, and the pages of its heap.
