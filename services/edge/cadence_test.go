@@ -137,7 +137,7 @@ func TestSparseDeliveriesDoNotMultiplyTheWrites(t *testing.T) {
 			}
 			c.delivered()
 		}
-		if most := int(time.Second/(longStroke*9/10)) + 5; strokes > most {
+		if most := int(time.Second/c.least()) + 5; strokes > most {
 			t.Errorf("%d strokes in a second, want %d at most", strokes, most)
 		}
 		time.Sleep(time.Second)
