@@ -27,10 +27,7 @@ const least = 1
 
 // Next is the rate to try; false: the search is over.
 func (s *Search) Next() (float64, bool) {
-	switch {
-	case s.kept >= s.most, s.broken > 0 && s.broken <= least:
-		return 0, false
-	case s.close():
+	if s.kept >= s.most || s.broken > 0 && s.broken <= least || s.close() {
 		return 0, false
 	}
 	return s.next, true
