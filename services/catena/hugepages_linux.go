@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime"
 	"runtime/debug"
 	"syscall"
 )
@@ -13,9 +14,19 @@ func hugePages(n int) {
 	if !room(2 * n) { // as much again for everything else
 		return
 	}
-	_ = syscall.Madvise(make([]byte, n), syscall.MADV_HUGEPAGE)
+	// Piece by piece: Go writes zeros to all of a span of which any part was used before.
+	pieces := make([][]byte, 0, n/piece+1)
+	for range cap(pieces) {
+		p := make([]byte, piece)
+		_ = syscall.Madvise(p, syscall.MADV_HUGEPAGE)
+		pieces = append(pieces, p)
+	}
+	runtime.KeepAlive(pieces)
 	debug.FreeOSMemory() // the addresses are the heap's from now on, and keep the advice
 }
+
+// piece is how many bytes of the heap are asked for at a time.
+const piece = 4 << 20
 
 // room reports whether the process may have n bytes more of addresses, for Go's heap ends it where it may not.
 func room(n int) bool {
