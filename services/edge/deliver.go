@@ -10,7 +10,8 @@ import (
 
 // deliver takes an encoded EdgeBatch of a worker, which it reads in place. It never waits for a client.
 func (e *Edge) deliver(data []byte) {
-	batch := new(imv1.EdgeBatch)
+	batch := imv1.EdgeBatchFromVTPool()
+	defer batch.ReturnToVTPool()
 	if err := batch.UnmarshalVTUnsafe(data); err != nil {
 		e.log.Error("delivery", "err", err)
 		return

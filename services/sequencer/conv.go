@@ -29,7 +29,8 @@ type convWorker struct {
 	conversations *simplelru.LRU[im.ConversationID, *conversation]
 	records       int // of conversations
 	ids           *simplelru.LRU[im.MessageID, *imv1.MessageIdRecord]
-	batch         kv.Batch // of the step
+	decoded       []*imv1.CommandBatch // of the step
+	batch         kv.Batch             // of the step
 }
 
 func newConvWorker(l chain.Layout, deps Deps, p bus.Partition, epoch uint64, log *slog.Logger) *convWorker {
@@ -64,7 +65,8 @@ func (w *convWorker) decode(msgs []bus.Msg) ([]located, int) {
 // one batch is refused, which depends on the batch alone; an edge cuts its batches before that. A payload that is no
 // batch, or a command that belongs elsewhere, did not come from an edge and is passed over.
 func (w *convWorker) decodeOne(out []located, m bus.Msg) ([]located, int) {
-	b := new(imv1.CommandBatch)
+	b := imv1.CommandBatchFromVTPool()
+	w.decoded = append(w.decoded, b)
 	if err := b.UnmarshalVTUnsafe(m.Data); err != nil {
 		w.log.Error("message of the stream is no command batch; passed over", "sequence", m.Seq, "err", err)
 		return out, 0
@@ -88,6 +90,15 @@ func (w *convWorker) decodeOne(out []located, m bus.Msg) ([]located, int) {
 		out = append(out, l)
 	}
 	return out, weight
+}
+
+// forget gives back what was decoded. Beyond the batch nothing is kept of it but names, which are the memory of its messages.
+func (w *convWorker) forget() {
+	for _, b := range w.decoded {
+		b.ReturnToVTPool()
+	}
+	clear(w.decoded)
+	w.decoded = w.decoded[:0]
 }
 
 // membership names a member record.

@@ -9,6 +9,7 @@ import (
 	protohelpers "github.com/planetscale/vtprotobuf/protohelpers"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	io "io"
+	sync "sync"
 	unsafe "unsafe"
 )
 
@@ -892,6 +893,115 @@ func (m *HistoryReply_Frame) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	dAtA[i] = 0x3a
 	return len(dAtA) - i, nil
 }
+
+var vtprotoPool_EdgeBatch = sync.Pool{
+	New: func() interface{} {
+		return &EdgeBatch{}
+	},
+}
+
+func (m *EdgeBatch) ResetVT() {
+	if m != nil {
+		for _, mm := range m.Answers {
+			mm.ResetVT()
+		}
+		f0 := m.Answers[:0]
+		for _, mm := range m.Deliveries {
+			mm.ResetVT()
+		}
+		f1 := m.Deliveries[:0]
+		for _, mm := range m.Reads {
+			mm.Reset()
+		}
+		f2 := m.Reads[:0]
+		m.Reset()
+		m.Answers = f0
+		m.Deliveries = f1
+		m.Reads = f2
+	}
+}
+func (m *EdgeBatch) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_EdgeBatch.Put(m)
+	}
+}
+func EdgeBatchFromVTPool() *EdgeBatch {
+	return vtprotoPool_EdgeBatch.Get().(*EdgeBatch)
+}
+
+var vtprotoPool_Answer = sync.Pool{
+	New: func() interface{} {
+		return &Answer{}
+	},
+}
+
+func (m *Answer) ResetVT() {
+	if m != nil {
+		if oneof, ok := m.Result.(*Answer_Sent); ok {
+			oneof.Sent.ReturnToVTPool()
+		}
+		m.Reset()
+	}
+}
+func (m *Answer) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_Answer.Put(m)
+	}
+}
+func AnswerFromVTPool() *Answer {
+	return vtprotoPool_Answer.Get().(*Answer)
+}
+
+var vtprotoPool_Delivery = sync.Pool{
+	New: func() interface{} {
+		return &Delivery{}
+	},
+}
+
+func (m *Delivery) ResetVT() {
+	if m != nil {
+		f0 := m.Message[:0]
+		for _, mm := range m.Targets {
+			mm.ResetVT()
+		}
+		f1 := m.Targets[:0]
+		m.Reset()
+		m.Message = f0
+		m.Targets = f1
+	}
+}
+func (m *Delivery) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_Delivery.Put(m)
+	}
+}
+func DeliveryFromVTPool() *Delivery {
+	return vtprotoPool_Delivery.Get().(*Delivery)
+}
+
+var vtprotoPool_Target = sync.Pool{
+	New: func() interface{} {
+		return &Target{}
+	},
+}
+
+func (m *Target) ResetVT() {
+	if m != nil {
+		m.Reset()
+	}
+}
+func (m *Target) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_Target.Put(m)
+	}
+}
+func TargetFromVTPool() *Target {
+	return vtprotoPool_Target.Get().(*Target)
+}
 func (m *EdgeBatch) SizeVT() (n int) {
 	if m == nil {
 		return 0
@@ -1355,7 +1465,14 @@ func (m *EdgeBatch) UnmarshalVTUnsafe(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.Answers = append(m.Answers, &Answer{})
+			if len(m.Answers) == cap(m.Answers) {
+				m.Answers = append(m.Answers, &Answer{})
+			} else {
+				m.Answers = m.Answers[:len(m.Answers)+1]
+				if m.Answers[len(m.Answers)-1] == nil {
+					m.Answers[len(m.Answers)-1] = &Answer{}
+				}
+			}
 			if err := m.Answers[len(m.Answers)-1].UnmarshalVTUnsafe(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
@@ -1389,7 +1506,14 @@ func (m *EdgeBatch) UnmarshalVTUnsafe(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.Deliveries = append(m.Deliveries, &Delivery{})
+			if len(m.Deliveries) == cap(m.Deliveries) {
+				m.Deliveries = append(m.Deliveries, &Delivery{})
+			} else {
+				m.Deliveries = m.Deliveries[:len(m.Deliveries)+1]
+				if m.Deliveries[len(m.Deliveries)-1] == nil {
+					m.Deliveries[len(m.Deliveries)-1] = &Delivery{}
+				}
+			}
 			if err := m.Deliveries[len(m.Deliveries)-1].UnmarshalVTUnsafe(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
@@ -1423,7 +1547,14 @@ func (m *EdgeBatch) UnmarshalVTUnsafe(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.Reads = append(m.Reads, &ReadDelivery{})
+			if len(m.Reads) == cap(m.Reads) {
+				m.Reads = append(m.Reads, &ReadDelivery{})
+			} else {
+				m.Reads = m.Reads[:len(m.Reads)+1]
+				if m.Reads[len(m.Reads)-1] == nil {
+					m.Reads[len(m.Reads)-1] = &ReadDelivery{}
+				}
+			}
 			if err := m.Reads[len(m.Reads)-1].UnmarshalVTUnsafe(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
@@ -1608,7 +1739,7 @@ func (m *Answer) UnmarshalVTUnsafe(dAtA []byte) error {
 					return err
 				}
 			} else {
-				v := &Sent{}
+				v := SentFromVTPool()
 				if err := v.UnmarshalVTUnsafe(dAtA[iNdEx:postIndex]); err != nil {
 					return err
 				}
@@ -1808,7 +1939,14 @@ func (m *Delivery) UnmarshalVTUnsafe(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.Targets = append(m.Targets, &Target{})
+			if len(m.Targets) == cap(m.Targets) {
+				m.Targets = append(m.Targets, &Target{})
+			} else {
+				m.Targets = m.Targets[:len(m.Targets)+1]
+				if m.Targets[len(m.Targets)-1] == nil {
+					m.Targets[len(m.Targets)-1] = &Target{}
+				}
+			}
 			if err := m.Targets[len(m.Targets)-1].UnmarshalVTUnsafe(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	protohelpers "github.com/planetscale/vtprotobuf/protohelpers"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	io "io"
+	sync "sync"
 	unsafe "unsafe"
 )
 
@@ -2273,6 +2274,28 @@ func (m *GoAway) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
+var vtprotoPool_Sent = sync.Pool{
+	New: func() interface{} {
+		return &Sent{}
+	},
+}
+
+func (m *Sent) ResetVT() {
+	if m != nil {
+		f0 := m.MessageId[:0]
+		m.Reset()
+		m.MessageId = f0
+	}
+}
+func (m *Sent) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_Sent.Put(m)
+	}
+}
+func SentFromVTPool() *Sent {
+	return vtprotoPool_Sent.Get().(*Sent)
+}
 func (m *ClientFrames) SizeVT() (n int) {
 	if m == nil {
 		return 0

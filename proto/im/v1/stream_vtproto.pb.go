@@ -9,6 +9,7 @@ import (
 	protohelpers "github.com/planetscale/vtprotobuf/protohelpers"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	io "io"
+	sync "sync"
 	unsafe "unsafe"
 )
 
@@ -551,6 +552,128 @@ func (m *UserCommand_MarkRead) MarshalToSizedBufferVT(dAtA []byte) (int, error) 
 	}
 	return len(dAtA) - i, nil
 }
+
+var vtprotoPool_CommandBatch = sync.Pool{
+	New: func() interface{} {
+		return &CommandBatch{}
+	},
+}
+
+func (m *CommandBatch) ResetVT() {
+	if m != nil {
+		for _, mm := range m.Commands {
+			mm.ResetVT()
+		}
+		f0 := m.Commands[:0]
+		m.Reset()
+		m.Commands = f0
+	}
+}
+func (m *CommandBatch) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_CommandBatch.Put(m)
+	}
+}
+func CommandBatchFromVTPool() *CommandBatch {
+	return vtprotoPool_CommandBatch.Get().(*CommandBatch)
+}
+
+var vtprotoPool_Command = sync.Pool{
+	New: func() interface{} {
+		return &Command{}
+	},
+}
+
+func (m *Command) ResetVT() {
+	if m != nil {
+		m.Reset()
+	}
+}
+func (m *Command) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_Command.Put(m)
+	}
+}
+func CommandFromVTPool() *Command {
+	return vtprotoPool_Command.Get().(*Command)
+}
+
+var vtprotoPool_UserBatch = sync.Pool{
+	New: func() interface{} {
+		return &UserBatch{}
+	},
+}
+
+func (m *UserBatch) ResetVT() {
+	if m != nil {
+		if oneof, ok := m.Source.(*UserBatch_Fanout); ok {
+			oneof.Fanout.ReturnToVTPool()
+		}
+		m.Reset()
+	}
+}
+func (m *UserBatch) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_UserBatch.Put(m)
+	}
+}
+func UserBatchFromVTPool() *UserBatch {
+	return vtprotoPool_UserBatch.Get().(*UserBatch)
+}
+
+var vtprotoPool_FanoutBatch = sync.Pool{
+	New: func() interface{} {
+		return &FanoutBatch{}
+	},
+}
+
+func (m *FanoutBatch) ResetVT() {
+	if m != nil {
+		for _, mm := range m.Entries {
+			mm.ResetVT()
+		}
+		f0 := m.Entries[:0]
+		m.Reset()
+		m.Entries = f0
+	}
+}
+func (m *FanoutBatch) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_FanoutBatch.Put(m)
+	}
+}
+func FanoutBatchFromVTPool() *FanoutBatch {
+	return vtprotoPool_FanoutBatch.Get().(*FanoutBatch)
+}
+
+var vtprotoPool_FanoutEntry = sync.Pool{
+	New: func() interface{} {
+		return &FanoutEntry{}
+	},
+}
+
+func (m *FanoutEntry) ResetVT() {
+	if m != nil {
+		f0 := m.Message[:0]
+		f1 := m.UserIds[:0]
+		m.Reset()
+		m.Message = f0
+		m.UserIds = f1
+	}
+}
+func (m *FanoutEntry) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_FanoutEntry.Put(m)
+	}
+}
+func FanoutEntryFromVTPool() *FanoutEntry {
+	return vtprotoPool_FanoutEntry.Get().(*FanoutEntry)
+}
 func (m *CommandBatch) SizeVT() (n int) {
 	if m == nil {
 		return 0
@@ -889,7 +1012,14 @@ func (m *CommandBatch) UnmarshalVTUnsafe(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.Commands = append(m.Commands, &Command{})
+			if len(m.Commands) == cap(m.Commands) {
+				m.Commands = append(m.Commands, &Command{})
+			} else {
+				m.Commands = m.Commands[:len(m.Commands)+1]
+				if m.Commands[len(m.Commands)-1] == nil {
+					m.Commands[len(m.Commands)-1] = &Command{}
+				}
+			}
 			if err := m.Commands[len(m.Commands)-1].UnmarshalVTUnsafe(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
@@ -1345,7 +1475,7 @@ func (m *UserBatch) UnmarshalVTUnsafe(dAtA []byte) error {
 					return err
 				}
 			} else {
-				v := &FanoutBatch{}
+				v := FanoutBatchFromVTPool()
 				if err := v.UnmarshalVTUnsafe(dAtA[iNdEx:postIndex]); err != nil {
 					return err
 				}
@@ -1492,7 +1622,14 @@ func (m *FanoutBatch) UnmarshalVTUnsafe(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.Entries = append(m.Entries, &FanoutEntry{})
+			if len(m.Entries) == cap(m.Entries) {
+				m.Entries = append(m.Entries, &FanoutEntry{})
+			} else {
+				m.Entries = m.Entries[:len(m.Entries)+1]
+				if m.Entries[len(m.Entries)-1] == nil {
+					m.Entries[len(m.Entries)-1] = &FanoutEntry{}
+				}
+			}
 			if err := m.Entries[len(m.Entries)-1].UnmarshalVTUnsafe(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
