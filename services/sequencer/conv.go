@@ -109,6 +109,7 @@ type membership struct {
 
 // Step gives the messages their places.
 func (w *convWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effects, error) {
+	defer w.forget()
 	commands, taken := w.decode(msgs)
 	st, err := w.load(ctx, commands)
 	if err != nil {
@@ -117,7 +118,7 @@ func (w *convWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effect
 	w.batch.Reset()
 	out := chain.NewWriter(w.layout, &w.batch)
 	answers := make(edgeBatches)
-	fan := newFanout(w.layout, w.part, w.epoch)
+	fan := newFanout(w.layout, w.part, w.epoch, len(commands))
 	changed := make(map[membership]struct{})
 	for i := range commands {
 		l := &commands[i]
@@ -156,13 +157,14 @@ func (w *convWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effect
 
 // Again repeats answers and fan-out of messages that are in the chain.
 func (w *convWorker) Again(ctx context.Context, msgs []bus.Msg) (partition.Effects, error) {
+	defer w.forget()
 	commands, taken := w.decode(msgs)
 	st, err := w.load(ctx, commands)
 	if err != nil {
 		return partition.Effects{}, err
 	}
 	answers := make(edgeBatches)
-	fan := newFanout(w.layout, w.part, w.epoch)
+	fan := newFanout(w.layout, w.part, w.epoch, len(commands))
 	var mine []chain.Ref
 	for _, l := range commands {
 		r := st.ids[l.id]

@@ -13,6 +13,11 @@ type deliveries struct {
 	reads   []*imv1.ReadDelivery
 	answers []edgeAnswer
 	edges   map[string]*outgoing // filled by send
+
+	places   int // in entries
+	targets  slab[imv1.Target]
+	lists    slab[*imv1.Target]
+	messages slab[imv1.Delivery]
 }
 
 // placed is a message and where it stands in user chains.
@@ -39,6 +44,7 @@ func newDeliveries(w *userWorker) *deliveries {
 
 func (d *deliveries) deliver(message []byte, at []userPlace) {
 	d.entries = append(d.entries, placed{message, at})
+	d.places += len(at)
 }
 
 func (d *deliveries) moved(user string, m *imv1.ReadMoved) {
@@ -72,9 +78,10 @@ func (d *deliveries) route() {
 		b := d.to(a.edge).room(300)
 		b.Answers = append(b.Answers, a.answer)
 	}
+	d.targets.size, d.lists.size, d.messages.size = d.places, d.places, len(d.entries)
 	for n, e := range d.entries {
 		for _, p := range e.at {
-			d.worker.sessions.edgesOf(string(p.user), func(edge string) { d.target(edge, n, e.message, p) })
+			d.worker.sessions.edgesOf(string(p.user), func(edge string) { d.target(edge, n, e, p) })
 		}
 	}
 	for _, r := range d.reads {
@@ -86,13 +93,15 @@ func (d *deliveries) route() {
 }
 
 // target names a user whom edge hands the message of the entry with this number.
-func (d *deliveries) target(edge string, entry int, message []byte, p userPlace) {
-	t := &imv1.Target{UserId: string(p.user), UserIndex: uint64(p.index)}
+func (d *deliveries) target(edge string, entry int, e placed, p userPlace) {
+	t := d.targets.one()
+	t.UserId, t.UserIndex = string(p.user), uint64(p.index)
 	cost := len(t.GetUserId()) + 16
 	o := d.to(edge)
 	if o.entry != entry || o.bytes+cost > maxPayload {
-		b := o.room(len(message) + 16)
-		b.Deliveries = append(b.Deliveries, &imv1.Delivery{Message: message})
+		b, m := o.room(len(e.message)+16), d.messages.one()
+		m.Message, m.Targets = e.message, d.lists.some(len(e.at))[:0]
+		b.Deliveries = append(b.Deliveries, m)
 		o.entry = entry
 	}
 	o.bytes += cost

@@ -24,6 +24,9 @@ type fanout struct {
 
 	entries []*imv1.FanoutEntry // of the message that is added, by user partition; nil: none
 	touched []int               // where entries holds one
+
+	made slab[imv1.FanoutEntry]
+	ids  slab[string]
 }
 
 // sized is a batch and what it comes to.
@@ -33,8 +36,10 @@ type sized struct {
 	weight int
 }
 
-func newFanout(l chain.Layout, from bus.Partition, epoch uint64) *fanout {
+// newFanout has room for so many messages.
+func newFanout(l chain.Layout, from bus.Partition, epoch uint64, messages int) *fanout {
 	return &fanout{
+		made: slab[imv1.FanoutEntry]{size: messages}, ids: slab[string]{size: 2 * messages},
 		layout: l, from: from, epoch: epoch,
 		batches: make([][]*sized, l.UserPartitions), entries: make([]*imv1.FanoutEntry, l.UserPartitions),
 	}
@@ -45,7 +50,9 @@ func (f *fanout) add(sequence uint64, ordinal uint32, message []byte, users []im
 	for _, u := range users {
 		q := f.layout.User(u)
 		if f.entries[q] == nil {
-			f.entries[q] = &imv1.FanoutEntry{Sequence: sequence, Ordinal: ordinal, Message: message}
+			e := f.made.one()
+			e.Sequence, e.Ordinal, e.Message, e.UserIds = sequence, ordinal, message, f.ids.some(min(len(users), fewUsers))[:0]
+			f.entries[q] = e
 			f.touched = append(f.touched, q)
 		}
 		f.entries[q].UserIds = append(f.entries[q].UserIds, string(u))
@@ -56,6 +63,9 @@ func (f *fanout) add(sequence uint64, ordinal uint32, message []byte, users []im
 	}
 	f.touched = f.touched[:0]
 }
+
+// fewUsers is for how many users of a partition an entry has room at once.
+const fewUsers = 2
 
 func (f *fanout) empty() bool {
 	return !slices.ContainsFunc(f.batches, func(list []*sized) bool { return len(list) > 0 })

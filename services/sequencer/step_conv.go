@@ -96,6 +96,16 @@ type convState struct {
 	conversations map[im.ConversationID]*conversation
 	ids           map[im.MessageID]*imv1.MessageIdRecord // nil: no such message
 	entered       []im.MessageID                         // those of ids that were made here
+
+	answers  slab[answer]
+	messages slab[imv1.Message]
+}
+
+// answer is one, with what it takes to say that a message was sent.
+type answer struct {
+	imv1.Answer
+	result imv1.Answer_Sent
+	sent   imv1.Sent
 }
 
 // newConvState has room for what so many commands touch.
@@ -103,6 +113,8 @@ func newConvState(commands int) *convState {
 	return &convState{
 		conversations: make(map[im.ConversationID]*conversation, commands),
 		ids:           make(map[im.MessageID]*imv1.MessageIdRecord, 2*commands),
+		answers:       slab[answer]{size: commands},
+		messages:      slab[imv1.Message]{size: commands},
 	}
 }
 
@@ -117,17 +129,17 @@ type entered struct {
 // step applies one command, which load has prepared. It answers the command and, if the command took a place in the
 // chain, what has to be written. It changes st accordingly. A refused command changes nothing.
 func (st *convState) step(l *located) (*imv1.Answer, entered) {
-	answer := &imv1.Answer{Session: l.command.GetSession(), RequestId: l.command.GetRequestId()}
-	c := l.conversation
+	a, c := st.answers.one(), l.conversation
+	a.Session, a.RequestId = l.command.GetSession(), l.command.GetRequestId()
 	digest := contentDigest(l.command)
 	if r := st.ids[l.id]; r != nil {
-		answer.Result = &imv1.Answer_Sent{Sent: sentAgain(c.id, l.id, r, digest)}
-		return answer, entered{}
+		a.Result = &imv1.Answer_Sent{Sent: sentAgain(c.id, l.id, r, digest)}
+		return &a.Answer, entered{}
 	}
 	msg, changed, refused := st.decide(l)
 	if refused != nil {
-		answer.Result = &imv1.Answer_Error{Error: refused.Wire()}
-		return answer, entered{}
+		a.Result = &imv1.Answer_Error{Error: refused.Wire()}
+		return &a.Answer, entered{}
 	}
 	msg.MessageId = l.id[:]
 	msg.ClientMessageId = l.asked.clientMessageID
@@ -140,8 +152,10 @@ func (st *convState) step(l *located) (*imv1.Answer, entered) {
 		ContentDigest: digest, ServerTimeMs: l.timeMs,
 	}
 	st.entered = append(st.entered, l.id)
-	answer.Result = &imv1.Answer_Sent{Sent: sentOf(msg)}
-	return answer, entered{message: msg, digest: digest, recipients: c.recipients(msg), changed: changed}
+	a.sent.MessageId, a.sent.ConversationId = msg.GetMessageId(), msg.GetConversationId()
+	a.sent.ConversationIndex, a.sent.ServerTimeMs = msg.GetConversationIndex(), msg.GetServerTimeMs()
+	a.result.Sent, a.Result = &a.sent, &a.result
+	return &a.Answer, entered{message: msg, digest: digest, recipients: c.recipients(msg), changed: changed}
 }
 
 // decide carries the command out on its conversation: it takes the next index and changes members, or refuses and
@@ -189,18 +203,12 @@ func (st *convState) send(l *located, s *imv1.Send) (*imv1.Message, *refusal.Ref
 		c.head = &imv1.ConversationHead{Kind: imv1.ConversationKind_CONVERSATION_KIND_SINGLE}
 	}
 	c.head.LastIndex++
-	msg := &imv1.Message{Type: s.GetType(), Body: s.GetBody(), Visibility: s.GetVisibility()}
+	msg := st.messages.one()
+	msg.Type, msg.Body, msg.Visibility = s.GetType(), s.GetBody(), s.GetVisibility()
 	if c.parsed.Kind == im.KindSingle {
 		msg.ReceiverId = string(c.parsed.Peer(user))
 	}
 	return msg, nil
-}
-
-func sentOf(m *imv1.Message) *imv1.Sent {
-	return &imv1.Sent{
-		MessageId: m.GetMessageId(), ConversationId: m.GetConversationId(),
-		ConversationIndex: m.GetConversationIndex(), ServerTimeMs: m.GetServerTimeMs(),
-	}
 }
 
 // sentAgain is the first answer again.

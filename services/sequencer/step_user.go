@@ -12,6 +12,8 @@ type userState struct {
 	progress []position                        // by conversation partition; zero: nothing applied
 	chains   []*userChain                      // those that changed
 	moved    map[chain.ListRef]*imv1.ReadMoved // read positions that moved, the last of each
+
+	places slab[userPlace]
 }
 
 // userChain is the state of the chain of one user, and what a batch changes of it.
@@ -53,7 +55,7 @@ func (st *userState) fanout(from int, p position, m chain.Place, users []spot) [
 		return nil
 	}
 	st.progress[from] = p
-	at := make([]userPlace, len(users))
+	at := st.places.some(len(users))
 	for i, s := range users {
 		h := st.head(s.chain)
 		h.LastIndex++
@@ -100,7 +102,19 @@ func (c *userChain) write(out *chain.Writer) {
 		out.List(l.ref.User, l.ref.Conversation, l.record)
 		l.changed = false
 	}
-	c.changed, c.entered, c.lists = false, nil, nil
+	c.changed, c.entered, c.lists = false, again(c.entered), again(c.lists)
+}
+
+// keepChanges is for how many changes of a batch a chain in memory keeps room.
+const keepChanges = 8
+
+// again is list without what was in it.
+func again[T any](list []T) []T {
+	if cap(list) > keepChanges {
+		return nil
+	}
+	clear(list)
+	return list[:0]
 }
 
 // command applies one command of the user at s and answers it.

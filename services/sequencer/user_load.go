@@ -19,20 +19,23 @@ const (
 // load finds what each input touches, and reads what is not in memory.
 func (w *userWorker) load(ctx context.Context, inputs []input) (*userState, error) {
 	missing := new(missingUser)
+	spots := slab[spot]{size: 2 * len(inputs)}
 	for i := range inputs {
 		in := &inputs[i]
 		switch {
 		case in.refused != nil:
 		case in.command != nil:
-			in.at = []spot{w.want(missing, in.command.GetUserId(), im.ConversationID(in.command.GetMarkRead().GetConversationId()))}
+			in.at = spots.some(1)
+			in.at[0] = w.want(missing, in.command.GetUserId(), im.ConversationID(in.command.GetMarkRead().GetConversationId()))
 		default:
-			in.at = make([]spot, len(in.entry.GetUserIds()))
+			in.at = spots.some(len(in.entry.GetUserIds()))
 			for n, u := range in.entry.GetUserIds() {
 				in.at[n] = w.want(missing, u, in.message.Conversation)
 			}
 		}
 	}
 	st := newUserState(slices.Clone(w.progress))
+	st.places.size = 2 * len(inputs)
 	if len(missing.chains) == 0 && len(missing.lists) == 0 {
 		return st, nil
 	}
