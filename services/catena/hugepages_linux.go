@@ -15,17 +15,16 @@ func hugePages(n int) {
 		return
 	}
 	// Piece by piece: Go writes zeros to all of a span of which any part was used before.
-	pieces := make([][]byte, 0, n/piece+1)
-	for range cap(pieces) {
-		p := make([]byte, piece)
-		_ = syscall.Madvise(p, syscall.MADV_HUGEPAGE)
-		pieces = append(pieces, p)
+	pieces := make([][]byte, n/piece)
+	for i := range pieces {
+		pieces[i] = make([]byte, piece)
+		_ = syscall.Madvise(pieces[i], syscall.MADV_HUGEPAGE)
 	}
 	runtime.KeepAlive(pieces)
 	debug.FreeOSMemory() // the addresses are the heap's from now on, and keep the advice
 }
 
-// piece is how many bytes of the heap are asked for at a time.
+// piece is how many bytes of the heap are asked for at a time; n is a multiple of it.
 const piece = 4 << 20
 
 // room reports whether the process may have n bytes more of addresses, for Go's heap ends it where it may not.
