@@ -29,8 +29,8 @@ type convWorker struct {
 	conversations *simplelru.LRU[im.ConversationID, *conversation]
 	records       int // of conversations
 	ids           *simplelru.LRU[im.MessageID, *imv1.MessageIdRecord]
-	decoded       []*imv1.CommandBatch // of the step
-	batch         kv.Batch             // of the step
+	decoded       lent[*imv1.CommandBatch] // of the step
+	batch         kv.Batch                 // of the step
 }
 
 func newConvWorker(l chain.Layout, deps Deps, p bus.Partition, epoch uint64, log *slog.Logger) *convWorker {
@@ -65,8 +65,7 @@ func (w *convWorker) decode(msgs []bus.Msg) ([]located, int) {
 // one batch is refused, which depends on the batch alone; an edge cuts its batches before that. A payload that is no
 // batch, or a command that belongs elsewhere, did not come from an edge and is passed over.
 func (w *convWorker) decodeOne(out []located, m bus.Msg) ([]located, int) {
-	b := imv1.CommandBatchFromVTPool()
-	w.decoded = append(w.decoded, b)
+	b := w.decoded.note(imv1.CommandBatchFromVTPool())
 	if err := b.UnmarshalVTUnsafe(m.Data); err != nil {
 		w.log.Error("message of the stream is no command batch; passed over", "sequence", m.Seq, "err", err)
 		return out, 0
@@ -92,15 +91,6 @@ func (w *convWorker) decodeOne(out []located, m bus.Msg) ([]located, int) {
 	return out, weight
 }
 
-// forget gives back what was decoded. Beyond the batch nothing is kept of it but names, which are the memory of its messages.
-func (w *convWorker) forget() {
-	for _, b := range w.decoded {
-		b.ReturnToVTPool()
-	}
-	clear(w.decoded)
-	w.decoded = w.decoded[:0]
-}
-
 // membership names a member record.
 type membership struct {
 	in   *conversation
@@ -109,7 +99,7 @@ type membership struct {
 
 // Step gives the messages their places.
 func (w *convWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effects, error) {
-	defer w.forget()
+	defer w.decoded.giveBack()
 	commands, taken := w.decode(msgs)
 	st, err := w.load(ctx, commands)
 	if err != nil {
@@ -118,7 +108,7 @@ func (w *convWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effect
 	w.batch.Reset()
 	out := chain.NewWriter(w.layout, &w.batch)
 	answers := make(edgeBatches)
-	fan := newFanout(w.layout, w.part, w.epoch, len(commands))
+	fan := newFanout(w.layout, w.part, w.epoch)
 	changed := make(map[membership]struct{})
 	for i := range commands {
 		l := &commands[i]
@@ -157,14 +147,14 @@ func (w *convWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effect
 
 // Again repeats answers and fan-out of messages that are in the chain.
 func (w *convWorker) Again(ctx context.Context, msgs []bus.Msg) (partition.Effects, error) {
-	defer w.forget()
+	defer w.decoded.giveBack()
 	commands, taken := w.decode(msgs)
 	st, err := w.load(ctx, commands)
 	if err != nil {
 		return partition.Effects{}, err
 	}
 	answers := make(edgeBatches)
-	fan := newFanout(w.layout, w.part, w.epoch, len(commands))
+	fan := newFanout(w.layout, w.part, w.epoch)
 	var mine []chain.Ref
 	for _, l := range commands {
 		r := st.ids[l.id]

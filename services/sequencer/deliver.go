@@ -14,7 +14,6 @@ type deliveries struct {
 	answers []edgeAnswer
 	edges   map[string]*outgoing // filled by send
 
-	places   int // in entries
 	targets  slab[imv1.Target]
 	lists    slab[*imv1.Target]
 	messages slab[imv1.Delivery]
@@ -44,7 +43,6 @@ func newDeliveries(w *userWorker) *deliveries {
 
 func (d *deliveries) deliver(message []byte, at []userPlace) {
 	d.entries = append(d.entries, placed{message, at})
-	d.places += len(at)
 }
 
 func (d *deliveries) moved(user string, m *imv1.ReadMoved) {
@@ -78,7 +76,6 @@ func (d *deliveries) route() {
 		b := d.to(a.edge).room(300)
 		b.Answers = append(b.Answers, a.answer)
 	}
-	d.targets.size, d.lists.size, d.messages.size = d.places, d.places, len(d.entries)
 	for n, e := range d.entries {
 		for _, p := range e.at {
 			d.worker.sessions.edgesOf(string(p.user), func(edge string) { d.target(edge, n, e, p) })

@@ -36,10 +36,8 @@ type sized struct {
 	weight int
 }
 
-// newFanout has room for so many messages.
-func newFanout(l chain.Layout, from bus.Partition, epoch uint64, messages int) *fanout {
+func newFanout(l chain.Layout, from bus.Partition, epoch uint64) *fanout {
 	return &fanout{
-		made: slab[imv1.FanoutEntry]{size: messages}, ids: slab[string]{size: 2 * messages},
 		layout: l, from: from, epoch: epoch,
 		batches: make([][]*sized, l.UserPartitions), entries: make([]*imv1.FanoutEntry, l.UserPartitions),
 	}

@@ -98,7 +98,7 @@ func (have progress) behind(ctx context.Context, r *chain.Reader, partition int)
 
 // refan sends a run of entries to the user partitions that lack them.
 func (s *Sequencer) refan(ctx context.Context, from bus.Partition, run []standing, have progress) error {
-	fan := newFanout(s.layout, from, 0, len(run))
+	fan := newFanout(s.layout, from, 0)
 	err := read(ctx, s.deps.Store, s.layout, func(r *chain.Reader) error {
 		refs := make([]chain.Ref, len(run))
 		conversations := make(map[im.ConversationID]*conversation)

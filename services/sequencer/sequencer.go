@@ -119,6 +119,23 @@ func decodeWithin[T any](msgs []bus.Msg, one func([]T, bus.Msg) ([]T, int)) (out
 	return out, len(msgs)
 }
 
+// lent are batches that came from a pool. Of what a step decodes nothing is kept beyond it but names, and those are the
+// memory of the messages.
+type lent[T interface{ ReturnToVTPool() }] []T
+
+func (l *lent[T]) note(b T) T {
+	*l = append(*l, b)
+	return b
+}
+
+func (l *lent[T]) giveBack() {
+	for _, b := range *l {
+		b.ReturnToVTPool()
+	}
+	clear(*l)
+	*l = (*l)[:0]
+}
+
 // edgeBatches gathers what goes to each edge.
 type edgeBatches map[string]*imv1.EdgeBatch
 

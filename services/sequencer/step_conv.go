@@ -97,12 +97,12 @@ type convState struct {
 	ids           map[im.MessageID]*imv1.MessageIdRecord // nil: no such message
 	entered       []im.MessageID                         // those of ids that were made here
 
-	answers  slab[answer]
+	answers  slab[sentAnswer]
 	messages slab[imv1.Message]
 }
 
-// answer is one, with what it takes to say that a message was sent.
-type answer struct {
+// sentAnswer is an answer, with what it takes to say that a message was sent.
+type sentAnswer struct {
 	imv1.Answer
 	result imv1.Answer_Sent
 	sent   imv1.Sent
@@ -113,8 +113,6 @@ func newConvState(commands int) *convState {
 	return &convState{
 		conversations: make(map[im.ConversationID]*conversation, commands),
 		ids:           make(map[im.MessageID]*imv1.MessageIdRecord, 2*commands),
-		answers:       slab[answer]{size: commands},
-		messages:      slab[imv1.Message]{size: commands},
 	}
 }
 

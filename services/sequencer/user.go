@@ -34,8 +34,8 @@ type userWorker struct {
 
 	chains  *simplelru.LRU[im.UserID, *userChain]
 	lists   *simplelru.LRU[chain.ListRef, *listed]
-	decoded []*imv1.UserBatch // of the step
-	batch   kv.Batch          // of the step
+	decoded lent[*imv1.UserBatch] // of the step
+	batch   kv.Batch              // of the step
 }
 
 func newUserWorker(ctx context.Context, l chain.Layout, deps Deps, p bus.Partition, epoch uint64, log *slog.Logger) (*userWorker, error) {
@@ -127,8 +127,7 @@ func (w *userWorker) decode(msgs []bus.Msg) ([]input, int) {
 // decodeOne adds the inputs of one batch to out, and says what they weigh. Commands that exceed the weight of a commit within one batch are refused, as those of
 // conversations are; fan-out is cut where it is made.
 func (w *userWorker) decodeOne(out []input, m bus.Msg) (_ []input, weight int) {
-	b := imv1.UserBatchFromVTPool()
-	w.decoded = append(w.decoded, b)
+	b := w.decoded.note(imv1.UserBatchFromVTPool())
 	if err := b.UnmarshalVTUnsafe(m.Data); err != nil {
 		w.log.Error("message of the stream is no user batch; passed over", "sequence", m.Seq, "err", err)
 		return out, 0
@@ -162,18 +161,9 @@ func (w *userWorker) decodeOne(out []input, m bus.Msg) (_ []input, weight int) {
 	return out, weight
 }
 
-// forget gives back what was decoded, as that of a convWorker.
-func (w *userWorker) forget() {
-	for _, b := range w.decoded {
-		b.ReturnToVTPool()
-	}
-	clear(w.decoded)
-	w.decoded = w.decoded[:0]
-}
-
 // Step enters messages into the chains of their users and carries the users' commands out.
 func (w *userWorker) Step(ctx context.Context, msgs []bus.Msg) (partition.Effects, error) {
-	defer w.forget()
+	defer w.decoded.giveBack()
 	inputs, taken := w.decode(msgs)
 	st, err := w.load(ctx, inputs)
 	if err != nil {

@@ -19,7 +19,7 @@ const (
 // load finds what each input touches, and reads what is not in memory.
 func (w *userWorker) load(ctx context.Context, inputs []input) (*userState, error) {
 	missing := new(missingUser)
-	spots := slab[spot]{size: 2 * len(inputs)}
+	var spots slab[spot]
 	for i := range inputs {
 		in := &inputs[i]
 		switch {
@@ -35,7 +35,6 @@ func (w *userWorker) load(ctx context.Context, inputs []input) (*userState, erro
 		}
 	}
 	st := newUserState(slices.Clone(w.progress))
-	st.places.size = 2 * len(inputs)
 	if len(missing.chains) == 0 && len(missing.lists) == 0 {
 		return st, nil
 	}
