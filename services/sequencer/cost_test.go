@@ -47,14 +47,14 @@ func TestAMessageBetweenTwoCostsFewKeysAndAllocations(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	within(t, "allocations of the conversation step, per message", int(allocs)/count, 32)
+	within(t, "allocations of the conversation step, per message", int(allocs)/count, 16)
 	allocs = testing.AllocsPerRun(20, func() {
 		clear(v.progress) // or they are repetitions
 		if _, err := v.Step(context.Background(), fanned); err != nil {
 			t.Fatal(err)
 		}
 	})
-	within(t, "allocations of the user step, per message", int(allocs)/count, 14)
+	within(t, "allocations of the user step, per message", int(allocs)/count, 4)
 }
 
 func within(t *testing.T, what string, got, most int) {

@@ -307,7 +307,8 @@ func judge(c *cell) {
 	judgeCaches(c)
 }
 
-// judgeCaches looks for names that refer to messages which were overwritten: they would keep whole batches in memory.
+// judgeCaches looks for names that refer to messages which were overwritten: they would keep whole batches in memory. Nor
+// does a chain keep what a batch changed.
 func judgeCaches(c *cell) {
 	for p, o := range c.owners {
 		w, ok := o.proc.(*userWorker)
@@ -317,6 +318,13 @@ func judgeCaches(c *cell) {
 		for _, ref := range w.lists.Keys() {
 			if strings.Contains(string(ref.User)+string(ref.Conversation), spoiled) {
 				c.violate("%s keeps the memory of a batch: %q", p, ref)
+			}
+		}
+		for _, u := range w.chains.Values() {
+			entered, lists := u.entered[:cap(u.entered)], u.lists[:cap(u.lists)]
+			if slices.ContainsFunc(entered, func(r chain.Ref) bool { return r != chain.Ref{} }) ||
+				slices.ContainsFunc(lists, func(l *listed) bool { return l != nil }) {
+				c.violate("%s keeps what a batch changed of the chain of %s", p, u.user)
 			}
 		}
 	}
