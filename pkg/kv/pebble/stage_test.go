@@ -1,9 +1,11 @@
 package pebble
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,6 +17,7 @@ import (
 	pdb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"pgregory.net/rapid"
 
 	"github.com/catena-im/catena/pkg/kv"
 )
@@ -85,18 +88,51 @@ func TestFullStageIsAnsweredToAContext(t *testing.T) {
 	<-s.drains
 }
 
+// A stage holds of each key what was put last, of batches that are smaller and larger than what is added together.
+func TestStageHoldsWhatWasPutLast(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, want := new(stage), map[string]string{}
+		keys := rapid.SampledFrom([]int{3, 2 * together, 2 * firstTable}).Draw(t, "keys")
+		for n := range rapid.IntRange(1, 20).Draw(t, "batches") {
+			b := &kv.Batch{Fence: []byte("fence"), Next: fmt.Append(nil, n)}
+			for range rapid.IntRange(0, 4*together).Draw(t, "operations") {
+				key, value := fmt.Sprint(rapid.IntRange(1, keys).Draw(t, "key")), fmt.Sprint(rapid.Int().Draw(t, "value"))
+				if want[key] = value; rapid.Bool().Draw(t, "deleted") {
+					want[key] = ""
+					b.Delete([]byte(key))
+				} else {
+					b.Put([]byte(key), []byte(value))
+				}
+			}
+			s.put(b)
+			want["fence"] = string(b.Next)
+		}
+		got := map[string]string{}
+		for _, k := range s.newest() {
+			value, held := s.get(k.key, s.count)
+			if !held || !bytes.Equal(value, s.value(k.n)) {
+				t.Fatalf("%s: get has %q, %v; the newest is %q", k.key, value, held, s.value(k.n))
+			}
+			got[string(k.key)] = string(value)
+		}
+		if !maps.Equal(got, want) {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+	})
+}
+
 // What a stage counts is about what it takes, also where keys and values are small.
 func TestStageCountsWhatItTakes(t *testing.T) {
-	for name, add := range map[string]func(*stage, int){
-		"values of 60 bytes":   func(s *stage, i int) { s.add(fmt.Appendf(nil, "key/%08d", i), make([]byte, 60)) },
-		"heads":                func(s *stage, i int) { s.add(fmt.Appendf(nil, "key/%d", i%100), []byte("v")) },
-		"deletes of short key": func(s *stage, i int) { s.add([]byte{byte(i)}, nil) },
+	for name, op := range map[string]func(int) kv.Op{
+		"values of 60 bytes":   func(i int) kv.Op { return kv.Op{Key: fmt.Appendf(nil, "key/%08d", i), Value: make([]byte, 60)} },
+		"heads":                func(i int) kv.Op { return kv.Op{Key: fmt.Appendf(nil, "key/%d", i%100), Value: []byte("v")} },
+		"deletes of short key": func(i int) kv.Op { return kv.Op{Key: []byte{byte(i)}} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := heap()
 			s := new(stage)
 			for i := 0; s.bytes < 8<<20; i++ {
-				add(s, i)
+				s.add([]kv.Op{op(i)})
 			}
 			if took := heap() - before; took > 2*uint64(s.bytes) || took < uint64(s.bytes)/4 {
 				t.Errorf("it counts %d KiB and takes %d KiB", s.bytes>>10, took>>10)
