@@ -124,8 +124,8 @@ func (w *userWorker) decode(msgs []bus.Msg) ([]input, int) {
 	return decodeWithin(msgs, w.decodeOne)
 }
 
-// decodeOne adds the inputs of one batch to out, and says what they weigh. Commands that exceed the weight of a commit within one batch are refused, as those of
-// conversations are; fan-out is cut where it is made.
+// decodeOne adds the inputs of one batch to out, and says what they weigh. Commands that exceed the weight of a commit
+// within one batch are refused, as those of conversations are; fan-out is cut where it is made.
 func (w *userWorker) decodeOne(out []input, m bus.Msg) (_ []input, weight int) {
 	b := w.decoded.note(imv1.UserBatchFromVTPool())
 	if err := b.UnmarshalVTUnsafe(m.Data); err != nil {
