@@ -38,6 +38,7 @@ type Fanout struct {
 	RatioToRaw    float64 `json:"ratio_to_raw_publish"` // of deliveries
 	RatioToEcho   float64 `json:"ratio_to_echo"`        // of deliveries
 	Confirmed     bool    `json:"confirmed"`
+	CutShort      bool    `json:"cut_short"` // as in SendReport
 	Result        Step    `json:"result"`
 	Steps         []Step  `json:"steps"`
 	Verdict       Verdict `json:"verdict"`
@@ -76,8 +77,9 @@ func (b *Bench) fanout(ctx context.Context, c FanoutConfig, report *FanoutReport
 			return err
 		}
 		t := b.newTraffic(n)
-		left := t.left()
-		t.until = time.Now().Add(left / time.Duration(len(c.Members)-i))
+		if i > 0 { // each size has the time of a benchmark
+			t.until = time.Now().Add(b.Within)
+		}
 		one := &SendReport{Yardsticks: report.Yardsticks, Bound: ms(s.P99), Members: n}
 		err := b.sendWith(ctx, t, s, one)
 		errs = errors.Join(errs, err)
@@ -100,7 +102,7 @@ func (r *FanoutReport) add(one *SendReport, name string) {
 		r.trouble("%s%s", name, trouble)
 	}
 	f := Fanout{
-		Members: one.Members, DeliveredRate: one.DeliveredRate, Confirmed: one.Confirmed,
+		Members: one.Members, DeliveredRate: one.DeliveredRate, Confirmed: one.Confirmed, CutShort: one.CutShort,
 		Result: one.Result, Steps: one.Steps, Verdict: one.Verdict,
 	}
 	f.CPU = ratio(one.Result.Cost.CPU, float64(one.Members-1))
@@ -134,6 +136,9 @@ func (r *FanoutReport) Print(w io.Writer) {
 			f.CPU, times(f.RatioToRaw), times(f.RatioToEcho))
 		if !f.Confirmed {
 			t.row("", "the bound of %.0f ms was not kept over the whole duration", r.Bound)
+		}
+		if f.CutShort {
+			t.row("", cutShortText)
 		}
 		f.Result.Cost.rows(&t)
 	}

@@ -23,7 +23,7 @@ type Config struct {
 	Body int    // bytes of a message's text; 0: 200
 	// Interval says that the server syncs its streams once in a while and not before it acknowledges.
 	Interval bool
-	// Within is how long a benchmark should take whose length was not given; 0: 41 s. A busy machine may need longer.
+	// Within is how long a benchmark should take whose length was not given, for each size of several; 0: DefaultWithin. A busy machine may need longer.
 	Within time.Duration
 	// Yardsticks is how long each yardstick is measured; 0: 1.2 s.
 	Yardsticks time.Duration
@@ -57,18 +57,20 @@ type Bench struct {
 	calls int // of crowd: each gets users of its own
 }
 
+// DefaultWithin is how long a benchmark should take whose length was not given.
+const DefaultWithin = 41 * time.Second
+
 const (
-	defaultBody   = 200
-	maxBody       = 60 << 10
-	defaultWithin = 41 * time.Second
-	defaultYard   = 1200 * time.Millisecond
-	maxRunName    = 40
+	defaultBody = 200
+	maxBody     = 60 << 10
+	defaultYard = 1200 * time.Millisecond
+	maxRunName  = 40
 )
 
 // New makes a Bench against a server that is ready. Without URL and Token it can measure yardsticks only.
 func New(c Config, d Deps) (*Bench, error) {
 	setDefault(&c.Body, defaultBody)
-	setDefault(&c.Within, defaultWithin)
+	setDefault(&c.Within, DefaultWithin)
 	setDefault(&c.Yardsticks, defaultYard)
 	if c.Run == "" {
 		c.Run = "b" + strconv.FormatInt(time.Now().UnixMilli(), 36) + strconv.FormatUint(uint64(rand.Uint32()), 36)

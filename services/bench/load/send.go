@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/catena-im/catena/services/bench/pace"
@@ -126,7 +127,15 @@ func (b *Bench) sendWith(ctx context.Context, t *traffic, c SendConfig, report *
 		return err
 	})
 	report.Refusals, report.Result = t.refusals(), chosen(report.Steps, c.Rate == 0)
+	report.CutShort = c.Rate == 0 && cutShort(report.Steps, report.Result, c.Most)
 	return err
+}
+
+// cutShort reports whether a search ended with a rate below the most, and tried none that was too much, nor the same for
+// longer.
+func cutShort(steps []Step, best Step, most float64) bool {
+	return best.Kept && best.Offered < most &&
+		!slices.ContainsFunc(steps, func(s Step) bool { return !s.Kept && s.Offered >= best.Offered })
 }
 
 // people makes witnesses, conversations and groups.

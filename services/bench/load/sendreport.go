@@ -18,8 +18,9 @@ type SendReport struct {
 	Result  Step    `json:"result"` // of the rate that is reported
 	// Confirmed: the rate was kept over the whole duration, and not only in a short try.
 	Confirmed bool           `json:"confirmed"`
-	Unloaded  Step           `json:"unloaded"` // one message at a time, from its sending
-	Steps     []Step         `json:"steps"`    // all that were tried
+	CutShort  bool           `json:"cut_short"` // the time ended before a rate was too much
+	Unloaded  Step           `json:"unloaded"`  // one message at a time, from its sending
+	Steps     []Step         `json:"steps"`     // all that were tried
 	Verdict   Verdict        `json:"verdict"`
 	Refusals  map[string]int `json:"refusals"`
 
@@ -60,6 +61,8 @@ func (r *SendReport) finish(b *Bench, searched bool) {
 	}
 }
 
+const cutShortText = "no rate was too much in the time that there was; give the search more with --within"
+
 // reason is why a step was not kept.
 func reason(s Step) string {
 	switch {
@@ -91,6 +94,9 @@ func (r *SendReport) Print(w io.Writer) {
 	s := r.Result
 	if !r.Confirmed {
 		t.row("not confirmed", "the bound of %.0f ms was not kept over the whole duration", r.Bound)
+	}
+	if r.CutShort {
+		t.row("cut short", cutShortText)
 	}
 	t.row("acknowledged", "%.0f/s, %v", s.Rate, s.Acked)
 	t.row("delivered", "%.0f/s, %v", s.DeliveredRate, s.Delivered)

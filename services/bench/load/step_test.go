@@ -92,6 +92,28 @@ func TestReportIsAboutTheHighestRateThatWasKept(t *testing.T) {
 	}
 }
 
+// TestSearchThatTimeCutShortSaysSo: a rate is the highest only where a higher one was too much, or none was allowed.
+func TestSearchThatTimeCutShortSaysSo(t *testing.T) {
+	kept, broken := func(rate float64) Step { return Step{Offered: rate, Kept: true} }, func(rate float64) Step { return Step{Offered: rate} }
+	tests := []struct {
+		name  string
+		steps []Step
+		want  bool
+	}{
+		{"each was kept", []Step{kept(100), kept(200)}, true},
+		{"the next was too much", []Step{kept(100), broken(300), kept(200)}, false},
+		{"the same was too much for longer", []Step{kept(100), kept(200), broken(200)}, false},
+		{"a lower one met a pause", []Step{broken(100), kept(200)}, true},
+		{"the most was kept", []Step{kept(100), kept(1000)}, false},
+		{"none was kept", []Step{broken(100)}, false},
+	}
+	for _, tt := range tests {
+		if got := cutShort(tt.steps, chosen(tt.steps, true), 1000); got != tt.want {
+			t.Errorf("%s: got %v", tt.name, got)
+		}
+	}
+}
+
 func TestCostIsPerMillion(t *testing.T) {
 	var before, after Usage
 	before.known, before.counted, after.known, after.counted = true, true, true, true
