@@ -74,7 +74,7 @@ var tables = []table{
 		each(plain+" --rate 2000 --users 2 --peers 1 --fill %v", 0, 10_000, 100_000, 1_000_000)},
 	{"database", "500 users, each with 10 peers, 4,000 messages/s.", "messages in the store before", sending,
 		each(plain+" --rate 4000 --fill %v", 0, 100_000, 1_000_000, 10_000_000)},
-	{"groups", "One sender, all members connected; the highest rate that keeps a p99 of 100 ms, and 480/s at the most, which is what one client may send.", "members", fanning,
+	{"groups", "One sender, all members connected; the highest rate that keeps a p99 of 100 ms, and 480/s at the most, since a client may send 500.", "members", fanning,
 		each("fanout --members %v", 2, 10, 50, 100, 500)},
 }
 

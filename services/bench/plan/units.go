@@ -20,7 +20,7 @@ var (
 	edgePing      = Unit{"edge, a ping and its answer", 10, "us", false, "a read and a write of a socket"}
 	edgeBytes     = Unit{"edge, a connection", 10_000, "B", true, "resident: 9,650 B of each of 9,000; bare gws in the same run 9,130 B"}
 	kernelBytes   = Unit{"kernel, a connection", 4096, "B", false, "a TCP socket with empty buffers; more while clients read slowly"}
-	edgeMost      = Unit{"connections of an edge", 500_000, "", false, "limits.connections can be that; held so far: 8,000"}
+	edgeMost      = Unit{"connections of an edge", 500_000, "", false, "limits.connections can be that; held so far: 10,000"}
 	pushBytes     = Unit{"push to a socket, beside the body", 230, "B", false, "frame, ids, TCP and TLS"}
 	seqMessage    = Unit{"sequencer, a message", 38.5, "us", true, "10 % steps and 25 % store of 85 us, and half of the runtime's share; Pebble's part stands for client-go's"}
 	seqBatch      = Unit{"sequencer, a stream message", 110, "us", false, "of 160 us; the division is assumed"}
