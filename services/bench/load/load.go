@@ -23,7 +23,8 @@ type Config struct {
 	Body int    // bytes of a message's text; 0: 200
 	// Interval says that the server syncs its streams once in a while and not before it acknowledges.
 	Interval bool
-	// Within is how long a benchmark should take whose length was not given, for each size of several; 0: DefaultWithin. A busy machine may need longer.
+	// Within is how long a benchmark should take whose length was not given, for each size of several; 0: DefaultWithin. A
+	// busy machine may need longer.
 	Within time.Duration
 	// Yardsticks is how long each yardstick is measured; 0: 1.2 s.
 	Yardsticks time.Duration

@@ -71,8 +71,11 @@ func TestStepIsNotKeptForAReason(t *testing.T) {
 	}
 }
 
+func kept(rate float64) Step { return Step{Offered: rate, Kept: true} }
+
+func broken(rate float64) Step { return Step{Offered: rate} }
+
 func TestReportIsAboutTheHighestRateThatWasKept(t *testing.T) {
-	kept, broken := func(rate float64) Step { return Step{Offered: rate, Kept: true} }, func(rate float64) Step { return Step{Offered: rate} }
 	tests := []struct {
 		name     string
 		steps    []Step
@@ -94,7 +97,6 @@ func TestReportIsAboutTheHighestRateThatWasKept(t *testing.T) {
 
 // TestSearchThatTimeCutShortSaysSo: a rate is the highest only where a higher one was too much, or none was allowed.
 func TestSearchThatTimeCutShortSaysSo(t *testing.T) {
-	kept, broken := func(rate float64) Step { return Step{Offered: rate, Kept: true} }, func(rate float64) Step { return Step{Offered: rate} }
 	tests := []struct {
 		name  string
 		steps []Step
