@@ -73,10 +73,11 @@ const (
 	leastTry     = 500 * time.Millisecond
 	firstRate    = 0.16 // of raw publish, in messages and pushes: where a search begins
 	plainFirst   = 16   // messages and pushes per second of each user, where there are no yardsticks
-	precision    = 1.1
+	precision    = 1.2  // of the tries
+	rung         = 1.08 // between rates that are measured for the whole duration
 	unloadedTime = time.Second
 	verifyWithin = 2 * time.Second
-	afterSearch  = 6 * time.Second // for verifying, the last yardstick, and a margin
+	afterSearch  = 4 * time.Second // for verifying, the last yardstick, and a margin
 	overRate     = 0.7             // of what an overloaded server carried
 	lessRate     = 0.85            // of one that was not kept
 )
@@ -127,6 +128,7 @@ func (b *Bench) sendWith(ctx context.Context, t *traffic, c SendConfig, report *
 		return err
 	})
 	report.Refusals, report.Result = t.refusals(), chosen(report.Steps, c.Rate == 0)
+	report.Confirmed = report.Result.Kept && report.Result.Whole
 	report.CutShort = c.Rate == 0 && cutShort(report.Steps, report.Result, c.Most)
 	return err
 }
@@ -182,45 +184,66 @@ func (t *traffic) unloaded(ctx context.Context, d time.Duration) (Step, error) {
 }
 
 // measure runs the steps of the benchmark.
-func (t *traffic) measure(ctx context.Context, c SendConfig, report *SendReport) (err error) {
-	rate := c.Rate
-	if rate == 0 {
-		if rate, err = t.search(ctx, c, report); err != nil || rate == 0 {
-			return err
-		}
+func (t *traffic) measure(ctx context.Context, c SendConfig, report *SendReport) error {
+	if c.Rate > 0 {
+		_, err := t.whole(ctx, newStep(c.Rate, c.WarmUp, c.Duration), c, report)
+		return err
 	}
-	for again := false; ; {
-		t.bench.say("measuring at %.0f/s for %v", rate, c.Duration)
+	rate, err := t.search(ctx, c, report)
+	if err != nil || rate == 0 {
+		return err
+	}
+	return t.confirm(ctx, rate, c, report)
+}
+
+// confirm measures for the whole duration, since a short try may have been lucky, or not: at the rate that a search found,
+// and then at lower ones until one is kept, or at higher ones until one is not, in the time that there is.
+func (t *traffic) confirm(ctx context.Context, rate float64, c SendConfig, report *SendReport) error {
+	for kept, broken := false, false; ; {
 		s := newStep(rate, c.WarmUp, c.Duration)
-		if c.Rate == 0 {
-			s.patience = impatient
-		}
-		r, err := t.run(ctx, s, c.P99)
+		s.patience = impatient
+		r, err := t.whole(ctx, s, c, report)
 		if err != nil {
 			return err
 		}
-		report.Steps = append(report.Steps, r)
-		if report.Confirmed = r.Kept; r.Kept || c.Rate > 0 || t.left() < c.WarmUp+c.Duration+afterSearch {
+		kept, broken = kept || r.Kept, broken || !r.Kept
+		if kept && (broken || rate >= c.Most) || t.left() < c.WarmUp+c.Duration+afterSearch {
 			return nil
 		}
-		if again = !again && r.hiccup(c.P99); !again {
+		switch {
+		case r.Kept:
+			rate = min(rate*rung, c.Most)
+		case r.hiccup(c.P99):
+			rate /= rung
+		default:
 			rate *= lessRate
 		}
 	}
 }
 
-// chosen is the step that the report is about: the one asked for, or the highest rate that was kept; where none was, the
-// last.
+// whole measures for the whole duration.
+func (t *traffic) whole(ctx context.Context, s *step, c SendConfig, report *SendReport) (Step, error) {
+	t.bench.say("measuring at %.0f/s for %v", s.rate, c.Duration)
+	r, err := t.run(ctx, s, c.P99)
+	if err == nil {
+		r.Whole = true
+		report.Steps = append(report.Steps, r)
+	}
+	return r, err
+}
+
+// chosen is the step that the report is about: the one asked for, or the highest rate that was kept, for the whole
+// duration if any was; where none was kept, the last.
 func chosen(steps []Step, searched bool) Step {
 	if len(steps) == 0 {
 		return Step{}
 	}
 	best := steps[len(steps)-1]
-	if !searched || best.Kept {
+	if !searched {
 		return best
 	}
 	for _, s := range steps {
-		if s.Kept && (!best.Kept || s.Offered > best.Offered) {
+		if s.Kept && (!best.Kept || s.Whole && !best.Whole || s.Whole == best.Whole && s.Offered > best.Offered) {
 			best = s
 		}
 	}
@@ -244,8 +267,8 @@ func (t *traffic) search(ctx context.Context, c SendConfig, report *SendReport) 
 	}
 	for {
 		rate, ok := s.Next()
-		left := t.left() - c.WarmUp - c.Duration - afterSearch // for another try
-		if !ok || len(report.Steps) > 0 && (left < 0 || left < tryWarmUp+tryLength && s.Best() > 0) {
+		left := t.left() - 2*(c.WarmUp+c.Duration) - afterSearch // for another try, or the same one twice
+		if !ok || len(report.Steps) > 0 && (left < 0 || left < 2*(tryWarmUp+tryLength) && s.Best() > 0) {
 			return s.Best(), nil
 		}
 		r, err := t.try(ctx, rate, c)

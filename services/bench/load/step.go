@@ -84,6 +84,7 @@ type Step struct {
 	Cost          Cost              `json:"cost"`
 	Kept          bool              `json:"kept"`             // the rate was kept up within the bound, and nothing was refused or missing
 	Failed        string            `json:"failed,omitempty"` // why it was cut short
+	Whole         bool              `json:"whole"`            // measured for the whole duration, and not in a short try
 }
 
 // run sends at a rate and returns when everything is answered and delivered, or given up.

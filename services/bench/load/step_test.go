@@ -75,6 +75,11 @@ func kept(rate float64) Step { return Step{Offered: rate, Kept: true} }
 
 func broken(rate float64) Step { return Step{Offered: rate} }
 
+func whole(s Step) Step {
+	s.Whole = true
+	return s
+}
+
 func TestReportIsAboutTheHighestRateThatWasKept(t *testing.T) {
 	tests := []struct {
 		name     string
@@ -82,8 +87,9 @@ func TestReportIsAboutTheHighestRateThatWasKept(t *testing.T) {
 		searched bool
 		want     float64
 	}{
-		{"confirmed", []Step{kept(10), broken(20), kept(14), kept(12)}, true, 12},
-		{"not confirmed", []Step{kept(10), broken(20), kept(14), broken(14)}, true, 14},
+		{"for the whole time", []Step{kept(10), broken(20), kept(14), whole(broken(14)), whole(kept(12))}, true, 12},
+		{"several for the whole time", []Step{kept(10), kept(20), whole(kept(14)), whole(kept(15)), whole(broken(16))}, true, 15},
+		{"for a short time", []Step{kept(10), broken(20), kept(14), whole(broken(14))}, true, 14},
 		{"none kept", []Step{broken(20), broken(10)}, true, 10},
 		{"asked for", []Step{broken(20)}, false, 20},
 		{"nothing", nil, true, 0},

@@ -4,20 +4,20 @@ import "math"
 
 // Search finds the highest rate that is kept: it goes up or down until it has a rate that is kept and one that is not,
 // and then halves the ratio between them. A rate that was kept once counts as kept. One that was not may have met a pause
-// of the machine, so when the two are close, what is just above the best is tried a few times more. The zero value is not
+// of the machine, so when the two are close, what is just above the best is tried once more. The zero value is not
 // usable.
 type Search struct {
 	next      float64
 	kept      float64 // highest rate that was kept; 0: none yet
 	broken    float64 // lowest rate above kept that was not; 0: none yet, or it is doubted
 	up        float64 // how much more is tried while every rate was kept
-	doubts    int     // times that broken was doubted since a rate was kept
+	doubted   bool    // broken was doubted since a rate was kept
 	most      float64
 	precision float64
 }
 
 // NewSearch begins at first, and goes no higher than most. It is done when a rate that is at most precision times the best,
-// such as 1.1, was not kept, nor precision times the best in three tries more, or when most was kept.
+// such as 1.1, was not kept, nor precision times the best in another try, or when most was kept.
 func NewSearch(first, most, precision float64) *Search {
 	return &Search{next: min(first, most), up: upTo, most: most, precision: precision}
 }
@@ -40,13 +40,13 @@ func (s *Search) close() bool { return s.kept > 0 && s.broken > 0 && s.broken <=
 // nothing can be said.
 func (s *Search) Tell(rate float64, kept bool, likely float64) {
 	if kept {
-		s.kept, s.doubts = max(s.kept, rate), 0
+		s.kept, s.doubted = max(s.kept, rate), false
 	} else if s.broken == 0 || rate < s.broken {
 		s.broken = rate
 	}
 	switch {
-	case s.close() && s.doubts < mostDoubts:
-		s.doubts++
+	case s.close() && !s.doubted:
+		s.doubted = true
 		s.broken, s.up = 0, upAgain
 		s.next = min(s.precision*s.kept, s.most)
 	case s.broken == 0:
@@ -57,9 +57,6 @@ func (s *Search) Tell(rate float64, kept bool, likely float64) {
 		s.next = math.Sqrt(s.kept * s.broken)
 	}
 }
-
-// mostDoubts is how often what is just above the best rate is tried anew.
-const mostDoubts = 3
 
 // upTo is how much more is tried while every rate was kept. Twice as much, where a search begins near its end, would be
 // a try for nothing, and one that leaves a server with work in hand.
