@@ -199,26 +199,17 @@ func (t *traffic) measure(ctx context.Context, c SendConfig, report *SendReport)
 // confirm measures for the whole duration, since a short try may have been lucky, or not: at the rate that a search found,
 // and then at lower ones until one is kept, or at higher ones until one is not, in the time that there is.
 func (t *traffic) confirm(ctx context.Context, rate float64, c SendConfig, report *SendReport) error {
-	for kept, broken := false, false; ; {
+	ladder := pace.Ladder{Most: c.Most, Rung: rung}
+	for more := true; more; {
 		s := newStep(rate, c.WarmUp, c.Duration)
 		s.patience = impatient
 		r, err := t.whole(ctx, s, c, report)
-		if err != nil {
+		if err != nil || t.left() < c.WarmUp+c.Duration+afterSearch {
 			return err
 		}
-		kept, broken = kept || r.Kept, broken || !r.Kept
-		if kept && (broken || rate >= c.Most) || t.left() < c.WarmUp+c.Duration+afterSearch {
-			return nil
-		}
-		switch {
-		case r.Kept:
-			rate = min(rate*rung, c.Most)
-		case r.hiccup(c.P99):
-			rate /= rung
-		default:
-			rate *= lessRate
-		}
+		rate, more = ladder.Next(rate, r.Kept, !r.hiccup(c.P99))
 	}
+	return nil
 }
 
 // whole measures for the whole duration.
