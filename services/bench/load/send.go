@@ -256,9 +256,12 @@ func (t *traffic) search(ctx context.Context, c SendConfig, report *SendReport) 
 	if _, err := t.run(ctx, warmUp, c.P99); err != nil {
 		return 0, err
 	}
-	for {
+	for missed := false; ; {
 		rate, ok := s.Next()
-		left := t.left() - 2*(c.WarmUp+c.Duration) - afterSearch // for another try, or the same one twice
+		left := t.left() - c.WarmUp - c.Duration - afterSearch // for another try, or the same one twice
+		if missed {
+			left -= c.WarmUp + c.Duration // what was kept may be too much for longer
+		}
 		if !ok || len(report.Steps) > 0 && (left < 0 || left < 2*(tryWarmUp+tryLength) && s.Best() > 0) {
 			return s.Best(), nil
 		}
@@ -272,6 +275,7 @@ func (t *traffic) search(ctx context.Context, c SendConfig, report *SendReport) 
 			return 0, err
 		}
 		report.Steps = append(report.Steps, r)
+		missed = missed || !r.Kept
 		t.bench.say("%.0f/s: %s", rate, r.brief())
 		s.Tell(rate, r.Kept, r.likely(c.P99))
 	}
