@@ -17,7 +17,8 @@ const (
 // write is most of what a push costs an edge. Deliveries come in bursts, at the pace of the lanes, and nobody waits
 // longer when one is through.
 type cadence struct {
-	busy int // frames in a short stroke that make the edge busy
+	busy    int // frames in a short stroke that make the edge busy
+	writers int // that a crew begins with
 
 	mu      sync.Mutex    // guards the fields below; a session's lock may be held, and is not taken under it
 	began   time.Time     // when counting began
@@ -29,6 +30,11 @@ type cadence struct {
 	due     time.Time     // when timer should fire; deliveries move it
 	ended   time.Time     // when the stroke before should have, half a stroke before it did at the most
 	timer   *time.Timer   // ends it; one for all strokes, or those of earlier ones would end later ones
+}
+
+// newCadence makes the cadence of an edge with so many places for goroutines.
+func newCadence(places int) cadence {
+	return cadence{busy: busyFrames * places, writers: max(1, places/2)}
 }
 
 // count notes a frame for s. It reports whether s, if it can wait, writes later, with others.
@@ -99,9 +105,6 @@ func (c *cadence) release() {
 		c.waiting, c.ended = nil, now.Add(-late)
 	}
 	c.mu.Unlock()
-	for _, s := range all {
-		s.mu.Lock()
-		s.endStroke()
-		s.mu.Unlock()
-	}
+	crew := crew{sessions: all}
+	crew.start(c.writers)
 }

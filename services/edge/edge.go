@@ -115,7 +115,7 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 		cfg: cfg, deps: deps, log: deps.Log, tokens: tokens, metrics: m, started: time.Now(),
 		id:       cfg.Name + "-" + strings.ToLower(rand.Text()[:10]),
 		sessions: make(map[uint64]*session),
-		cadence:  cadence{busy: busyFrames * runtime.GOMAXPROCS(0)},
+		cadence:  newCadence(runtime.GOMAXPROCS(0)),
 		pulls:    make(chan struct{}, cfg.Pulls),
 	}
 	if e.log == nil {

@@ -29,13 +29,25 @@ func (s *session) startFlush() {
 // flushNow starts the goroutine that writes. The lock is held, and no such goroutine runs.
 func (s *session) flushNow() {
 	s.held, s.flushing = false, true
-	s.start(s.flush)
+	s.start(func() {
+		// Whoever is ready to run goes first: under load that adds more to what waits, and it leaves with one write.
+		runtime.Gosched()
+		s.flush()
+	})
 }
 
-// endStroke lets a session write that was held, unless it has done so meanwhile. The lock is held.
+// endStroke writes for a session that was held, unless it has done so meanwhile.
 func (s *session) endStroke() {
-	if s.held && !s.ended {
-		s.flushNow()
+	s.mu.Lock()
+	due := s.held && !s.ended
+	if due {
+		s.held, s.flushing = false, true
+		s.tasks.Add(1)
+	}
+	s.mu.Unlock()
+	if due {
+		defer s.tasks.Done()
+		s.flush()
 	}
 }
 
@@ -55,8 +67,6 @@ type errand struct {
 
 // flush writes until nothing waits. It is the only writer of data frames, and there only while there is something.
 func (s *session) flush() {
-	// Whoever is ready to run goes first: under load that adds more to what waits, and it leaves with one write.
-	runtime.Gosched()
 	for {
 		do, more := s.next()
 		switch {

@@ -1,0 +1,51 @@
+package edge
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	inARow = 8                    // sessions that a writer writes for before it lets others go first
+	slow   = 5 * time.Millisecond // that a crew writes until there are twice as many writers
+)
+
+// A crew writes for the sessions of a stroke: few writers, each for one session after the other. With a goroutine for
+// each session all of them are ready to run at once, and who is wanted next, such as a worker whose commit is through,
+// waits behind them. A client that does not read keeps a writer, so as long as sessions are left the crew doubles: after
+// ten times that long even a thousand such clients keep nobody else waiting.
+type crew struct {
+	sessions []*session
+	next     atomic.Int64 // place of the session to write for
+	writers  int
+}
+
+// start sends so many writers.
+func (c *crew) start(writers int) {
+	writers = min(writers, c.left())
+	if writers <= 0 {
+		return
+	}
+	c.writers += writers
+	for range writers {
+		go c.write()
+	}
+	time.AfterFunc(slow, func() { c.start(c.writers) })
+}
+
+// left is for how many sessions nobody writes yet.
+func (c *crew) left() int { return len(c.sessions) - int(c.next.Load()) }
+
+func (c *crew) write() {
+	for done := 1; ; done++ {
+		at := int(c.next.Add(1)) - 1
+		if at >= len(c.sessions) {
+			return
+		}
+		c.sessions[at].endStroke()
+		if done%inARow == 0 {
+			runtime.Gosched()
+		}
+	}
+}
