@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -22,15 +21,14 @@ const (
 const (
 	handshakeTimeout = 5 * time.Second
 	maxHeader        = 16 << 10 // bytes of a handshake
-	socketBuffer     = 512      // bytes per connection; the rest of a frame is read in place
+	leastBuffer      = 16       // bytes; what gws would read into
 )
 
-func newUpgrader(cfg Config) *gws.Upgrader {
-	return gws.NewUpgrader(handler{}, &gws.ServerOption{
+func newUpgrader() *gws.Upgrader {
+	return gws.NewUpgrader(gws.BuiltinEventHandler{}, &gws.ServerOption{
 		ParallelGolimit:     1, // parallel handling is off; this is the size of an unused channel per connection
-		ReadMaxPayloadSize:  cfg.FrameBytes,
-		ReadBufferSize:      socketBuffer,
-		WriteBufferSize:     socketBuffer,
+		ReadBufferSize:      leastBuffer,
+		WriteBufferSize:     leastBuffer,
 		WriteMaxPayloadSize: 1 << 30, // the outbox bounds what is written
 		HandshakeTimeout:    handshakeTimeout,
 		SubProtocols:        []string{protocolBinary, protocolJSON},
@@ -69,14 +67,17 @@ func (e *Edge) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, problem, http.StatusServiceUnavailable)
 		return
 	}
-	s, err := e.upgrade(w, r, protocol == protocolJSON)
+	s, early, err := e.upgrade(w, r, protocol == protocolJSON)
 	if err != nil {
 		e.log.Debug("upgrade", "err", err)
 		e.release()
 		return
 	}
 	e.add(s)
-	go e.run(s) // not here: this goroutine holds the request and its buffers
+	if len(early) > 0 {
+		s.Received(early)
+	}
+	e.sockets.Receive(s.link.Conn, s)
 }
 
 // handshake checks what gws would refuse with fewer words, and chooses the first subprotocol of the client that is spoken.
@@ -155,38 +156,22 @@ func (e *Edge) session(number uint64) *session {
 	return e.sessions[number]
 }
 
-func (e *Edge) upgrade(w http.ResponseWriter, r *http.Request, json bool) (*session, error) {
+// upgrade makes a session of a request. It returns with it what came beyond the handshake.
+func (e *Edge) upgrade(w http.ResponseWriter, r *http.Request, json bool) (s *session, early []byte, err error) {
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	s := &session{edge: e, json: json, opened: e.now()}
+	early, _ = rw.Reader.Peek(rw.Reader.Buffered())
+	s = &session{edge: e, json: json, opened: e.now()}
 	s.out.limit, s.out.spares = e.cfg.QueueBytes, &e.spares
-	s.link = &link{Conn: conn, session: s, timeout: e.cfg.WriteTimeout}
-	if n := rw.Reader.Buffered(); n > 0 {
-		early, _ := rw.Reader.Peek(n)
-		s.link.early = append(s.link.early, early...)
-	}
+	s.link = &link{Conn: e.sockets.Adopt(conn), timeout: e.cfg.WriteTimeout}
 	if s.conn, err = e.upgrader.Upgrade(hijacked{w, s.link}, r); err != nil {
 		s.link.abort()
-		return nil, err
+		return nil, nil, err
 	}
 	s.alive()
-	return s, nil
-}
-
-// run reads a connection until it ends. gws trusts what it reads: a frame that claims a length beyond 63 bits panics.
-func (e *Edge) run(s *session) {
-	defer e.release()
-	defer e.finish(s)
-	defer func() {
-		if p := recover(); p != nil {
-			e.metrics.panics.Inc()
-			e.log.Error("read loop panicked", "session", s.number, "err", p, "stack", string(debug.Stack()))
-			s.link.abort()
-		}
-	}()
-	s.conn.ReadLoop()
+	return s, early, nil
 }
 
 func (e *Edge) finish(s *session) {

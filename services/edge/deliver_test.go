@@ -3,7 +3,6 @@ package edge
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -82,7 +81,7 @@ func TestPushesBeforeConnectedAreInItsHead(t *testing.T) {
 // tightBuffers makes the kernel hold little of what a client does not read.
 func tightBuffers(t *testing.T, s *session) {
 	t.Helper()
-	if err := s.link.Conn.(*net.TCPConn).SetWriteBuffer(4 << 10); err != nil {
+	if err := s.link.Conn.(interface{ SetWriteBuffer(int) error }).SetWriteBuffer(4 << 10); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/lxzan/gws"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/catena-im/catena/services/edge/socket"
 	"github.com/catena-im/catena/services/edge/token"
 )
 
@@ -80,6 +81,8 @@ type Edge struct {
 	user       []*lane      // by user partition
 	partitions []*partition // by user partition
 	cadence    cadence
+	reading    reading
+	sockets    *socket.Poller // of Run
 	spares     spares
 	pulls      chan struct{} // a slot per running history request
 
@@ -111,18 +114,20 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("edge metrics: %w", err)
 	}
+	places := runtime.GOMAXPROCS(0)
 	e := &Edge{
 		cfg: cfg, deps: deps, log: deps.Log, tokens: tokens, metrics: m, started: time.Now(),
 		id:       cfg.Name + "-" + strings.ToLower(rand.Text()[:10]),
 		sessions: make(map[uint64]*session),
-		cadence:  newCadence(runtime.GOMAXPROCS(0)),
+		cadence:  newCadence(places),
+		reading:  reading{busy: busyReading * places},
 		pulls:    make(chan struct{}, cfg.Pulls),
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
 	e.log = e.log.With("edge", e.id)
-	e.upgrader = newUpgrader(cfg)
+	e.upgrader = newUpgrader()
 	for p := range cfg.ConvPartitions {
 		e.conv = append(e.conv, newLane(e, fmt.Sprintf("conv.%03d", p), wrapCommands, appender(deps.Streams.AppendConversation, p)))
 	}

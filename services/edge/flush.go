@@ -73,6 +73,10 @@ func (s *session) flush() {
 		case !more:
 			return
 		case do.part != nil:
+			if do.part.error != nil {
+				content := s.encode(s.errorFrame(0, do.part.error))
+				_ = s.write(errand{chunk: append(entry(len(content)), content...)}) // fails with the next write
+			}
 			_ = s.conn.WriteClose(do.part.code, nil)
 			return
 		case do.head:
@@ -167,50 +171,4 @@ func (s *session) errorFrame(id uint64, err error) *imv1.ServerFrame {
 		s.edge.log.Error("request", "session", s.number, "err", err)
 	}
 	return &imv1.ServerFrame{Id: id, Body: &imv1.ServerFrame_Error{Error: refusal.Of(err)}}
-}
-
-// lastWords are the WebSocket messages that go before a close frame with code: what waits for the stroke to end, and the
-// error of a connection error. It is called under the lock of gws, for close frames of gws's own too.
-func (s *session) lastWords(code uint16) (words []byte) {
-	s.mu.Lock()
-	part := s.parting
-	if s.held {
-		words = s.webSocketFrames(s.out.take())
-	}
-	s.mu.Unlock()
-	if part == nil {
-		part = s.readError(code)
-	}
-	if part != nil && part.error != nil {
-		content := s.encode(s.errorFrame(0, part.error))
-		words = append(words, s.webSocketFrames(append(entry(len(content)), content...))...)
-	}
-	return words
-}
-
-// webSocketFrames are the frames for chunk, which is taken from an outbox and smaller than 64 KiB.
-func (s *session) webSocketFrames(chunk []byte) (frames []byte) {
-	cut := nextJoined
-	if s.json {
-		cut = nextSingle
-	}
-	for len(chunk) > 0 {
-		var message []byte
-		message, chunk = cut(chunk)
-		frames = append(frames, webSocketFrame(s.json, message)...)
-	}
-	return frames
-}
-
-// readError explains a close frame that gws sends because of what it read.
-func (s *session) readError(code uint16) *parting {
-	switch code {
-	case closeTooLarge:
-		return &parting{error: refusal.New(imv1.ErrorCode_ERROR_CODE_FRAME_TOO_LARGE,
-			"the WebSocket message is larger than %d bytes; send less at once", s.edge.cfg.FrameBytes)}
-	case closeProtocolError, closeNotUTF8:
-		return &parting{error: refusal.New(imv1.ErrorCode_ERROR_CODE_MALFORMED_FRAME,
-			"the connection does not follow the WebSocket protocol (RFC 6455); use a WebSocket library")}
-	}
-	return nil
 }

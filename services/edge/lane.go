@@ -99,6 +99,7 @@ func (s *session) command(f *imv1.ClientFrame) error {
 		c.Session = s.number
 		l, message, w.weight = s.edge.conv[im.Partition(im.ConversationID(c.GetConversationId()), len(s.edge.conv))], c, weight(c)
 	}
+	s.edge.reading.commands.Add(1)
 	w.data = imv1.Append(s.edge.spares.get(), message)
 	if err := s.begin(w.request); err != nil {
 		return err

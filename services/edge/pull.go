@@ -20,7 +20,7 @@ type pull struct {
 	since   time.Time
 }
 
-// pull notes a pull. The pulls of a session run one after the other, beside its read loop, and the next one waits until
+// pull notes a pull. The pulls of a session run one after the other, beside its reading, and the next one waits until
 // the client has taken the page before: so a client that does not read holds one page in its outbox and one here.
 func (s *session) pull(f *imv1.ClientFrame) error {
 	request, err := historyRequest(s.user, f)

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"errors"
+	"runtime/debug"
 	"time"
 	"unicode/utf8"
 
@@ -15,20 +16,69 @@ import (
 var errDuplicateID = refusal.New(imv1.ErrorCode_ERROR_CODE_INVALID_ARGUMENT,
 	"a request with the same id waits for its answer on this connection; give each request an id of its own")
 
-// handler brings the events of gws to the sessions. They come from the read loop of the connection.
-type handler struct{}
-
-func sessionOf(c *gws.Conn) *session { return c.NetConn().(*link).session }
-
-func (handler) OnOpen(*gws.Conn)         {}
-func (handler) OnClose(*gws.Conn, error) {}
-
-func (handler) OnPing(c *gws.Conn, payload []byte) {
-	s := sessionOf(c)
-	s.alive()
-	if !s.spend() {
+// Received takes what came from the client. A panic, which would be a mistake of this program, ends the connection.
+func (s *session) Received(data []byte) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.edge.metrics.panics.Inc()
+			s.edge.log.Error("reading panicked", "session", s.number, "err", p, "stack", string(debug.Stack()))
+			s.deaf = true
+			s.link.abort()
+		}
+	}()
+	if s.deaf {
 		return
 	}
+	if code := s.frames.take(data, s.edge.cfg.FrameBytes, s.frame); code != 0 {
+		s.deaf, s.frames = true, frames{}
+		s.close(code, s.breach(code))
+	}
+}
+
+// Ended ends the session with its connection.
+func (s *session) Ended() {
+	s.edge.finish(s)
+	s.edge.release()
+}
+
+// breach explains a close code to a client that broke the protocol.
+func (s *session) breach(code uint16) *refusal.Refusal {
+	if code == closeTooLarge {
+		return refusal.New(imv1.ErrorCode_ERROR_CODE_FRAME_TOO_LARGE,
+			"the WebSocket message is larger than %d bytes; send less at once", s.edge.cfg.FrameBytes)
+	}
+	return refusal.New(imv1.ErrorCode_ERROR_CODE_MALFORMED_FRAME,
+		"the connection does not follow the WebSocket protocol (RFC 6455); use a WebSocket library")
+}
+
+// frame takes a WebSocket message or a control frame; payload is not kept.
+func (s *session) frame(opcode gws.Opcode, payload []byte) {
+	if s.deaf {
+		return
+	}
+	s.alive()
+	switch opcode {
+	case gws.OpcodeCloseConnection:
+		s.deaf = true
+		s.goodbye(closeAnswer(payload))
+	case gws.OpcodePing:
+		if s.spend() {
+			s.pong(payload)
+		}
+	case gws.OpcodePong:
+		s.spend()
+	default:
+		text := opcode == gws.OpcodeText
+		if s.authenticated {
+			s.receive(text, payload)
+			return
+		}
+		aside(func() { s.receive(text, payload) })
+	}
+}
+
+// pong owes the client the answer to a ping, unless the connection is being closed.
+func (s *session) pong(payload []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.parting == nil {
@@ -37,26 +87,8 @@ func (handler) OnPing(c *gws.Conn, payload []byte) {
 	}
 }
 
-func (handler) OnPong(c *gws.Conn, _ []byte) {
-	s := sessionOf(c)
-	s.alive()
-	s.spend()
-}
-
-func (handler) OnMessage(c *gws.Conn, m *gws.Message) {
-	defer func() { _ = m.Close() }() // gives the buffer back
-	s := sessionOf(c)
-	s.alive()
-	text := m.Opcode == gws.OpcodeText
-	if s.authenticated {
-		s.receive(text, m.Bytes())
-		return
-	}
-	aside(func() { s.receive(text, m.Bytes()) })
-}
-
-// aside runs f on a goroutine of its own and waits for it. A stack that has grown hardly shrinks again, and that of a
-// read loop lives as long as its connection: verifying a token there costs 4 KiB for each idle session.
+// aside runs f on a goroutine of its own and waits for it. A stack that has grown hardly shrinks again, and where a
+// connection has a goroutine it lives as long: verifying a token there costs 4 KiB for each idle session.
 func aside(f func()) {
 	var panicked any
 	done := make(chan struct{})

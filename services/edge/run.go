@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
 
 	imv1 "github.com/catena-im/catena/proto/im/v1"
+	"github.com/catena-im/catena/services/edge/socket"
 )
 
 // drainPoll is how often a stopping edge looks whether it has drained.
@@ -31,6 +33,10 @@ func (e *Edge) Run(ctx context.Context) error {
 		return err
 	}
 	defer stop()
+	if e.sockets, err = socket.NewPoller(max(1, runtime.GOMAXPROCS(0)/2)); err != nil {
+		_ = e.deps.Listener.Close()
+		return fmt.Errorf("watch connections: %w", err)
+	}
 	for _, l := range slices.Concat(e.conv, e.user) {
 		parts.Go(func() { l.run(work) })
 	}
@@ -40,7 +46,12 @@ func (e *Edge) Run(ctx context.Context) error {
 	parts.Go(func() { e.sweep(work) })
 
 	server := e.httpServer()
-	served := make(chan error, 1)
+	served := make(chan error, 2)
+	parts.Go(func() {
+		if err := e.readSockets(work); err != nil {
+			served <- err
+		}
+	})
 	e.log.Info("edge serves", "address", e.deps.Listener.Addr().String())
 	parts.Go(func() { served <- server.Serve(e.deps.Listener) })
 	select {

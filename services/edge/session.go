@@ -15,9 +15,9 @@ import (
 
 // The close codes: up to 1013 as registered for RFC 6455, from 4400 on Catena's own.
 const (
+	closeNormal          = 1000
 	closeGoingAway       = 1001
 	closeProtocolError   = 1002
-	closeNotUTF8         = 1007
 	closeTooLarge        = 1009
 	closeTryAgain        = 1013
 	closeMalformed       = 4400
@@ -47,8 +47,11 @@ type session struct {
 	seen   atomic.Int64  // when the client was last heard, by the edge's clock
 	tasks  sync.WaitGroup
 
-	budget        bucket // of the read loop
-	authenticated bool   // of the read loop: Connect was accepted
+	// The fields below are of Received.
+	frames        frames
+	budget        bucket
+	authenticated bool // Connect was accepted
+	deaf          bool // nothing is taken any more: the client has said goodbye, or broken the protocol
 
 	mu        sync.Mutex // guards the fields below
 	stage     stage
@@ -64,7 +67,7 @@ type session struct {
 	held      bool     // what waits is written when the stroke ends
 	flushing  bool     // a goroutine writes
 	parting   *parting // the connection is being closed
-	ended     bool     // the read loop has ended: nothing more is started
+	ended     bool     // the connection has ended: nothing more is started
 }
 
 // pending is a request that waits for its answer.
@@ -170,6 +173,16 @@ func (s *session) part(code uint16, err *refusal.Refusal) {
 	s.startFlush()
 }
 
+// goodbye answers the client's close frame, when what waits is written.
+func (s *session) goodbye(code uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.parting == nil && !s.ended {
+		s.parting = &parting{code: code, since: s.edge.now()}
+		s.startFlush()
+	}
+}
+
 // isParting reports whether requests are ignored because the connection is being closed.
 func (s *session) isParting() bool {
 	s.mu.Lock()
@@ -177,7 +190,7 @@ func (s *session) isParting() bool {
 	return s.parting != nil
 }
 
-// end releases what the session holds after its read loop ended, and waits for its goroutines.
+// end releases what the session holds after its connection ended, and waits for its goroutines.
 func (s *session) end() {
 	s.mu.Lock()
 	s.ended = true
@@ -185,7 +198,7 @@ func (s *session) end() {
 	s.pulls, s.pending = nil, nil
 	s.signalPage()
 	s.mu.Unlock()
-	s.link.hangUp()
+	s.link.abort()
 	s.tasks.Wait()
 }
 
