@@ -170,6 +170,7 @@ func (e *Edge) upgrade(w http.ResponseWriter, r *http.Request, json bool) (s *se
 		s.link.abort()
 		return nil, nil, err
 	}
+	s.link.renewed = time.Time{} // gws has taken the deadline away
 	s.alive()
 	return s, early, nil
 }

@@ -155,6 +155,57 @@ func TestFramesThatBreakTheProtocol(t *testing.T) {
 	other.ping()
 }
 
+// A client that ends its side right behind its last frame may still read, and is told the rest.
+func TestAnEndBehindTheLastFrameIsNotTheServers(t *testing.T) {
+	s := serve(t, newWorld(t), Config{})
+	for name, tc := range map[string]struct {
+		sent  []byte
+		first byte // of the answer
+	}{
+		"goodbye":           {clientFrame(0x88, []byte{3, 232}), 0x88},
+		"protocol breached": {[]byte{0x82, 1, 0}, 0x82},
+		"no goodbye":        {clientFrame(0x89, nil), 0x8a},
+	} {
+		lost := 0
+		for range 30 {
+			w := s.wire(t, upgradeRequest)
+			if _, err := http.ReadResponse(w.in, nil); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Write(tc.sent); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			if said, err := io.ReadAll(w.in); err != nil || len(said) == 0 || said[0] != tc.first || !bytes.Contains(said, []byte{0x88}) {
+				lost++
+			}
+			_ = w.Close()
+		}
+		if lost > 0 {
+			t.Errorf("%s: %d of 30 were not told", name, lost)
+		}
+	}
+}
+
+// Fragments that are empty count as frames: a client that sends nothing else is cut off.
+func TestEmptyFragmentsAreAFlood(t *testing.T) {
+	s := serve(t, newWorld(t), Config{FrameRate: 1, FrameBurst: 10})
+	w := s.wire(t, upgradeRequest)
+	if _, err := http.ReadResponse(w.in, nil); err != nil {
+		t.Fatal(err)
+	}
+	frames := append(clientFrame(0x02, nil), bytes.Repeat(clientFrame(0x00, nil), 30)...)
+	if _, err := w.Write(frames); err != nil {
+		t.Fatal(err)
+	}
+	said, err := io.ReadAll(w.in)
+	if err != nil || !bytes.Contains(said, []byte{0x88, 2, 4429 >> 8, 4429 & 0xff}) {
+		t.Errorf("the edge said %x, %v", said, err)
+	}
+}
+
 func TestClientsThatHangUpAreForgotten(t *testing.T) {
 	s := serve(t, newWorld(t), Config{})
 	for range 3 {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -173,6 +174,17 @@ func TestClientThatNeverReadsIsCutOff(t *testing.T) {
 		return s.edge.session(1) == nil
 	})
 	other.ping()
+}
+
+// gws takes away the deadline that the answer to the handshake had.
+func TestWritesSoonAfterTheHandshakeHaveATime(t *testing.T) {
+	s := serve(t, newWorld(t), Config{WriteTimeout: time.Second})
+	s.login(t, "alice", "d") // and reads no more
+	tightBuffers(t, s.edge.session(1))
+	for i := range uint64(100) { // within a quarter of that second
+		s.push(i+1, i+1, strings.Repeat("x", 30<<10), "alice")
+	}
+	eventually(t, "the session ends", func() bool { return s.edge.session(1) == nil })
 }
 
 func TestPushBytesAreThoseOfTheEncoder(t *testing.T) {

@@ -78,6 +78,7 @@ func (s *session) flush() {
 				_ = s.write(errand{chunk: append(entry(len(content)), content...)}) // fails with the next write
 			}
 			_ = s.conn.WriteClose(do.part.code, nil)
+			close(do.part.said)
 			return
 		case do.head:
 			s.edge.tellHead(s)
@@ -119,9 +120,14 @@ func (s *session) next() (errand, bool) {
 func (s *session) giveUp(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.parting == nil && errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case s.parting != nil:
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		s.part(closeStale, nil)
+	default:
+		s.bid(closeNormal, nil)
 	}
+	close(s.parting.said) // nobody writes any more
 	s.link.abort()
 }
 

@@ -20,8 +20,8 @@ type frames struct {
 	opcode  gws.Opcode // of that message; OpcodeContinuation, which is 0: none is under way
 }
 
-// take calls f for each message and control frame that has come in full with data, in order; messages have limit bytes at
-// most. It returns the close code for a client that breaks the protocol, of whom nothing more is to be taken, or 0. It
+// take calls f for each message and control frame that has come in full with data, in order, and with OpcodeContinuation
+// for fragments that are empty and complete nothing; messages have limit bytes at most. It returns the close code for a client that breaks the protocol, of whom nothing more is to be taken, or 0. It
 // changes data, and keeps nothing of it; f keeps nothing of payload.
 func (d *frames) take(data []byte, limit int, f func(opcode gws.Opcode, payload []byte)) (code uint16) {
 	joined := len(d.rest) > 0
@@ -75,7 +75,9 @@ func (d *frames) frame(h header, payload []byte, f func(opcode gws.Opcode, paylo
 		if !begun {
 			d.opcode = h.opcode
 		}
-		d.message = append(d.message, payload...)
+		if d.message = append(d.message, payload...); len(payload) == 0 {
+			f(gws.OpcodeContinuation, nil) // or a client could go on without end
+		}
 	}
 	return 0
 }

@@ -49,7 +49,11 @@ func listen(pieces [][]byte, limit int) (got []said, code uint16) {
 	var d frames
 	for _, p := range pieces {
 		p = bytes.Clone(p)
-		code = d.take(p, limit, func(o gws.Opcode, payload []byte) { got = append(got, said{o, bytes.Clone(payload)}) })
+		code = d.take(p, limit, func(o gws.Opcode, payload []byte) {
+			if o != gws.OpcodeContinuation {
+				got = append(got, said{o, bytes.Clone(payload)})
+			}
+		})
 		clear(p)
 		if code != 0 {
 			return got, code

@@ -35,8 +35,12 @@ func (s *session) Received(data []byte) {
 	}
 }
 
-// Ended ends the session with its connection.
+// Ended ends the session with its connection. The client may have ended its side only, and is told what waits for it; to
+// one that is gone a write fails at once.
 func (s *session) Ended() {
+	s.goodbye(closeNormal)
+	s.link.hurry()
+	<-s.lastWords()
 	s.edge.finish(s)
 	s.edge.release()
 }
@@ -65,7 +69,7 @@ func (s *session) frame(opcode gws.Opcode, payload []byte) {
 		if s.spend() {
 			s.pong(payload)
 		}
-	case gws.OpcodePong:
+	case gws.OpcodePong, gws.OpcodeContinuation:
 		s.spend()
 	default:
 		text := opcode == gws.OpcodeText
@@ -109,6 +113,7 @@ func (s *session) alive() { s.seen.Store(int64(s.edge.now())) }
 func (s *session) receive(text bool, data []byte) {
 	switch {
 	case s.isParting():
+		s.deaf = true
 		return
 	case text && !s.json:
 		s.close(closeMalformed, refusal.New(imv1.ErrorCode_ERROR_CODE_MALFORMED_FRAME,
@@ -224,6 +229,7 @@ func (s *session) spend() bool {
 	case within:
 		return true
 	case flooding:
+		s.deaf = true
 		s.close(closeFlood, refusal.New(imv1.ErrorCode_ERROR_CODE_RATE_LIMITED,
 			"the connection sent far more than %d frames a second; connect again and keep below", s.edge.cfg.FrameRate))
 	}

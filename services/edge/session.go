@@ -81,6 +81,7 @@ type parting struct {
 	code  uint16
 	error *refusal.Refusal // told to the client before the close frame; may be nil
 	since time.Duration    // by the edge's clock
+	said  chan struct{}    // closed when the close frame is written, or cannot be
 }
 
 // keepPending is how many pending requests an idle session keeps room for.
@@ -168,19 +169,30 @@ func (s *session) part(code uint16, err *refusal.Refusal) {
 	if s.parting != nil || s.ended {
 		return
 	}
-	s.parting = &parting{code: code, error: err, since: s.edge.now()}
 	s.edge.metrics.closed(code)
-	s.startFlush()
+	s.bid(code, err)
 }
 
-// goodbye answers the client's close frame, when what waits is written.
+// goodbye answers a client that ends, when what waits is written.
 func (s *session) goodbye(code uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.parting == nil && !s.ended {
-		s.parting = &parting{code: code, since: s.edge.now()}
-		s.startFlush()
+		s.bid(code, nil)
 	}
+}
+
+// bid begins to close the connection. The lock is held.
+func (s *session) bid(code uint16, err *refusal.Refusal) {
+	s.parting = &parting{code: code, error: err, since: s.edge.now(), said: make(chan struct{})}
+	s.startFlush()
+}
+
+// lastWords is closed when the client has been told that the connection closes, or cannot be. It has begun to be closed.
+func (s *session) lastWords() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.parting.said
 }
 
 // isParting reports whether requests are ignored because the connection is being closed.

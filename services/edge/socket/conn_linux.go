@@ -23,6 +23,7 @@ type Conn struct {
 	writable atomic.Pointer[chan struct{}] // gets a token when more can be written, perhaps; nil until a write found no room
 	writeBy  atomic.Int64                  // the deadline of writes, by the poller's clock; 0: none
 	ending   atomic.Bool                   // the other side has ended, or the connection is broken
+	due      bool                          // it is to be read; of Poller.Run alone
 
 	receiving sync.Mutex // guards the fields below, and is held while the receiver is called
 	receiver  Receiver
@@ -44,33 +45,23 @@ func (c *Conn) begin(r Receiver) {
 	}
 }
 
-// inARow is how often one connection is read before it is the turn of others.
-const inARow = 4
-
-// receive hands on what has come. It reports whether there may be more.
+// receive hands on what has come, as much as there is room for. It reports whether there may be more.
 func (c *Conn) receive(buf []byte) (more bool) {
 	c.receiving.Lock()
 	defer c.receiving.Unlock()
-	for range inARow {
-		if c.over || c.receiver == nil {
-			return false
-		}
-		n, err := c.file.Read(buf)
-		switch {
-		case n > 0:
-			c.receiver.Received(buf[:n])
-			// A read that finds less than it has room for has taken all there was, but for the end.
-			if n < len(buf) && !c.ending.Load() {
-				return false
-			}
-		case errors.Is(err, syscall.EAGAIN):
-			return false
-		default:
-			c.end()
-			return false
-		}
+	if c.over || c.receiver == nil {
+		return false
 	}
-	return true
+	n, err := c.file.Read(buf)
+	switch {
+	case n > 0:
+		c.receiver.Received(buf[:n])
+		// A read that finds less than it has room for has taken all there was, but for the end.
+		return n == len(buf) || c.ending.Load()
+	case !errors.Is(err, syscall.EAGAIN):
+		c.end()
+	}
+	return false
 }
 
 // end tells the receiver that nothing more comes. The lock is held.
@@ -92,8 +83,7 @@ func (c *Conn) Write(p []byte) (written int, err error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	for {
-		by := c.writeBy.Load()
-		if c.poller.past(by) {
+		if c.poller.past(c.writeBy.Load()) {
 			return written, os.ErrDeadlineExceeded
 		}
 		n, err := c.file.Write(p[written:])
@@ -101,14 +91,14 @@ func (c *Conn) Write(p []byte) (written int, err error) {
 		if !errors.Is(err, syscall.EAGAIN) {
 			return written, plain(err)
 		}
-		if err := c.awaitRoom(by); err != nil {
+		if err := c.awaitRoom(); err != nil {
 			return written, err
 		}
 	}
 }
 
 // awaitRoom waits until more can be written, perhaps, or until the deadline. A deadline that is set meanwhile ends it, too.
-func (c *Conn) awaitRoom(by int64) error {
+func (c *Conn) awaitRoom() error {
 	writable := c.writable.Load()
 	if writable == nil {
 		writable = new(make(chan struct{}, 1))
@@ -117,6 +107,7 @@ func (c *Conn) awaitRoom(by int64) error {
 			return err
 		}
 	}
+	by := c.writeBy.Load() // not earlier: who sets it from here on wakes the writer
 	if by == 0 {
 		<-*writable
 		return nil

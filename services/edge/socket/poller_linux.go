@@ -98,8 +98,8 @@ func (p *Poller) told(due []*Conn, events []unix.EpollEvent) []*Conn {
 			c.ending.Store(true)
 		}
 		c.wakeWriter()
-		if e.Events&^unix.EPOLLOUT != 0 {
-			due = append(due, c)
+		if e.Events&^unix.EPOLLOUT != 0 && !c.due {
+			c.due, due = true, append(due, c)
 		}
 	}
 	return due
@@ -130,7 +130,7 @@ func (p *Poller) read(due []*Conn) (left []*Conn) {
 	work(p.buffers[0])
 	helpers.Wait()
 	for i, c := range due {
-		if more[i] {
+		if c.due = more[i]; c.due {
 			left = append(left, c)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -105,18 +107,15 @@ func TestTheEndIsFound(t *testing.T) {
 	}
 }
 
-// A connection on which bytes come without end keeps others waiting for some reads only.
+// However long bytes have come without end on one connection, another one waits for some reads of it only.
 func TestAFloodKeepsNobodyWaiting(t *testing.T) {
 	p, _ := running(t, atOnce)
-	flood := newInbox()
 	c, client := adopted(t, p)
-	more := make(chan struct{}, 1)
+	flood := newInbox()
+	var pieces atomic.Int64
 	flood.forget = true
 	flood.each = func() {
-		select {
-		case more <- struct{}{}:
-		default:
-		}
+		pieces.Add(1)
 		time.Sleep(100 * time.Microsecond) // so that the kernel always has more
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -130,15 +129,19 @@ func TestAFloodKeepsNobodyWaiting(t *testing.T) {
 		}
 	})
 	p.Receive(c, flood)
-	for range 20 {
-		<-more
+	eventually(t, "the flood has gone on for some time", func() bool { return pieces.Load() > 2000 })
+	for range 10 {
 		c, client := adopted(t, p)
 		other := newInbox()
 		p.Receive(c, other)
+		before := pieces.Load()
 		if _, err := client.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
 		other.wantMore(t)
+		if waited := pieces.Load() - before; waited > 50 {
+			t.Errorf("another connection waited for %d reads", waited)
+		}
 	}
 	cancel()
 	writing.Wait()
@@ -223,6 +226,32 @@ func TestAWriteThatNobodyReadsEndsWithItsDeadline(t *testing.T) {
 		t.Fatal(err)
 	}
 	writing.Wait()
+}
+
+// A deadline may be set between the write that finds no room and the wait for it.
+func TestADeadlineIsSeenByTheFirstWait(t *testing.T) {
+	p, _ := running(t, atOnce)
+	c, _ := adopted(t, p)
+	for { // as Write does, up to where it begins to wait
+		if _, err := c.file.Write(make([]byte, 1<<20)); errors.Is(err, syscall.EAGAIN) {
+			break
+		}
+	}
+	if err := c.SetWriteDeadline(time.Now().Add(time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- c.awaitRoom() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("the write waits on")
+		c.wakeWriter()
+		<-done
+	}
 }
 
 func TestCloseEndsWhoWaits(t *testing.T) {
