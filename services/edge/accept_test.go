@@ -213,11 +213,7 @@ func TestClientsThatHangUpAreForgotten(t *testing.T) {
 		p := s.login(t, "alice", "e")
 		p.conn.Close(1000, "")
 	}
-	eventually(t, "no session is left", func() bool {
-		s.edge.mu.RLock()
-		defer s.edge.mu.RUnlock()
-		return len(s.edge.sessions) == 0 && s.edge.connections == 0
-	})
+	s.awaitNobody(t)
 	p := s.edge.partitions[0]
 	p.mu.Lock()
 	defer p.mu.Unlock()
