@@ -34,7 +34,7 @@ type cadence struct {
 
 // newCadence makes the cadence of an edge with so many places for goroutines.
 func newCadence(places int) cadence {
-	return cadence{busy: busyFrames * places, writers: max(1, places/2)}
+	return cadence{busy: busyFrames * places, writers: crewOf(places)}
 }
 
 // count notes a frame for s. It reports whether s, if it can wait, writes later, with others.

@@ -21,6 +21,10 @@ type crew struct {
 	writers  int
 }
 
+// crewOf is how many goroutines write, or read, for all sessions where there are so many places for goroutines: half of
+// them, rounded up, since one alone is kept from its work too often.
+func crewOf(places int) int { return (places + 1) / 2 }
+
 // start sends so many writers.
 func (c *crew) start(writers int) {
 	writers = min(writers, c.left())

@@ -33,7 +33,7 @@ func (e *Edge) Run(ctx context.Context) error {
 		return err
 	}
 	defer stop()
-	if e.sockets, err = socket.NewPoller(max(1, runtime.GOMAXPROCS(0)/2)); err != nil {
+	if e.sockets, err = socket.NewPoller(crewOf(runtime.GOMAXPROCS(0))); err != nil {
 		_ = e.deps.Listener.Close()
 		return fmt.Errorf("watch connections: %w", err)
 	}
