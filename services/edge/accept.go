@@ -21,14 +21,13 @@ const (
 const (
 	handshakeTimeout = 5 * time.Second
 	maxHeader        = 16 << 10 // bytes of a handshake
-	leastBuffer      = 16       // bytes; what gws would read into
+	leastBuffer      = 16       // bytes, the least of bufio; gws makes a reader for each connection, which is not used
 )
 
 func newUpgrader() *gws.Upgrader {
 	return gws.NewUpgrader(gws.BuiltinEventHandler{}, &gws.ServerOption{
 		ParallelGolimit:     1, // parallel handling is off; this is the size of an unused channel per connection
 		ReadBufferSize:      leastBuffer,
-		WriteBufferSize:     leastBuffer,
 		WriteMaxPayloadSize: 1 << 30, // the outbox bounds what is written
 		HandshakeTimeout:    handshakeTimeout,
 		SubProtocols:        []string{protocolBinary, protocolJSON},
@@ -74,9 +73,7 @@ func (e *Edge) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e.add(s)
-	if len(early) > 0 {
-		s.Received(early)
-	}
+	s.Received(early)
 	e.sockets.Receive(s.link.Conn, s)
 }
 
@@ -156,7 +153,7 @@ func (e *Edge) session(number uint64) *session {
 	return e.sessions[number]
 }
 
-// upgrade makes a session of a request. It returns with it what came beyond the handshake.
+// upgrade makes a session of a request. What came behind the handshake is early: it is taken before anything is read.
 func (e *Edge) upgrade(w http.ResponseWriter, r *http.Request, json bool) (s *session, early []byte, err error) {
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {

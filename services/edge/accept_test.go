@@ -58,7 +58,9 @@ func (w *wire) response() (status int, body string) {
 
 // clientFrame is a masked WebSocket frame; the mask is zero.
 func clientFrame(first byte, payload []byte) []byte {
-	return append([]byte{first, 0x80 | byte(len(payload)), 0, 0, 0, 0}, payload...)
+	b := wireFrame(true, 0, payload, 0)
+	b[0] = first
+	return b
 }
 
 func TestHandshakesThatAreRefused(t *testing.T) {
@@ -126,9 +128,9 @@ func TestFramesThatBreakTheProtocol(t *testing.T) {
 	s := serve(t, newWorld(t), Config{})
 	other := s.login(t, "bob", "d")
 	for name, sent := range map[string][]byte{
-		"negative length":      []byte{0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},
-		"length of 63 bits":    []byte{0x82, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},
-		"no mask":              []byte{0x82, 0x01, 0x00},
+		"negative length":      {0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},
+		"length of 63 bits":    {0x82, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},
+		"no mask":              {0x82, 0x01, 0x00},
 		"reserved bit":         clientFrame(0xc2, []byte("x")),
 		"reserved opcode":      clientFrame(0x83, []byte("x")),
 		"stray continuation":   clientFrame(0x80, []byte("x")),
@@ -147,7 +149,11 @@ func TestFramesThatBreakTheProtocol(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !bytes.HasPrefix(said, []byte{0x82}) || !bytes.Contains(said, []byte{0x88}) { // an error, and a close frame
+			code := closeProtocolError
+			if name == "length of 63 bits" {
+				code = closeTooLarge
+			}
+			if !bytes.HasPrefix(said, []byte{0x82}) || !bytes.HasSuffix(said, []byte{0x88, 2, byte(code >> 8), byte(code)}) { // an error, and a close frame
 				t.Errorf("the edge said %x", said)
 			}
 		})

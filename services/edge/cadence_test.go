@@ -253,7 +253,7 @@ func TestWhatIsUrgentEndsTheWaiting(t *testing.T) {
 	}
 }
 
-// What waits for the end of a stroke goes before the close frame of gws, here for a message that is too large.
+// What waits for the end of a stroke goes before the error and the close frame, here for a message that is too large.
 func TestWhatWaitsGoesBeforeTheClose(t *testing.T) {
 	for _, protocol := range []string{protocolBinary, protocolJSON} {
 		s := serve(t, newWorld(t), Config{})

@@ -7,14 +7,15 @@ import (
 )
 
 const (
-	inARow = 8                    // sessions that a writer writes for before it lets others go first
+	inTurn = 8                    // sessions that a writer writes for before it lets others go first
 	slow   = 5 * time.Millisecond // that a crew writes until there are twice as many writers
 )
 
 // A crew writes for the sessions of a stroke: few writers, each for one session after the other. With a goroutine for
 // each session all of them are ready to run at once, and who is wanted next, such as a worker whose commit is through,
-// waits behind them. A client that does not read keeps a writer, so as long as sessions are left the crew doubles: after
-// ten times that long even a thousand such clients keep nobody else waiting.
+// waits behind them. A client that does not read keeps a writer, so the crew doubles each time that slow passes with sessions
+// left: after ten times even a thousand such clients keep nobody else waiting. Nobody joins a crew: a session waits for the
+// write that is made for it, and a writer does nothing for one that has ended.
 type crew struct {
 	sessions []*session
 	next     atomic.Int64 // place of the session to write for
@@ -48,7 +49,7 @@ func (c *crew) write() {
 			return
 		}
 		c.sessions[at].endStroke()
-		if done%inARow == 0 {
+		if done%inTurn == 0 {
 			runtime.Gosched()
 		}
 	}

@@ -75,7 +75,7 @@ func (s *session) flush() {
 		case do.part != nil:
 			if do.part.error != nil {
 				content := s.encode(s.errorFrame(0, do.part.error))
-				_ = s.write(errand{chunk: append(entry(len(content)), content...)}) // fails with the next write
+				_ = s.write(errand{chunk: append(entry(len(content)), content...)}) // if it fails, so does the close frame
 			}
 			_ = s.conn.WriteClose(do.part.code, nil)
 			close(do.part.said)
@@ -121,11 +121,11 @@ func (s *session) giveUp(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.parting != nil:
+	case s.parting != nil: // as it is when the session has ended
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		s.part(closeStale, nil)
 	default:
-		s.bid(closeNormal, nil)
+		s.startParting(closeNormal, nil)
 	}
 	close(s.parting.said) // nobody writes any more
 	s.link.abort()

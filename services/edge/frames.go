@@ -20,9 +20,10 @@ type frames struct {
 	opcode  gws.Opcode // of that message; OpcodeContinuation, which is 0: none is under way
 }
 
-// take calls f for each message and control frame that has come in full with data, in order, and with OpcodeContinuation
-// for fragments that are empty and complete nothing; messages have limit bytes at most. It returns the close code for a client that breaks the protocol, of whom nothing more is to be taken, or 0. It
-// changes data, and keeps nothing of it; f keeps nothing of payload.
+// take calls f, in order, for each message and control frame that data completes, and with OpcodeContinuation for each
+// fragment that is empty and completes nothing. A message has limit bytes at most. It returns 0, or the close code for a
+// client that breaks the protocol, of whom nothing more is to be taken. It changes data and keeps nothing of it; f keeps
+// nothing of payload.
 func (d *frames) take(data []byte, limit int, f func(opcode gws.Opcode, payload []byte)) (code uint16) {
 	joined := len(d.rest) > 0
 	if joined {
@@ -141,7 +142,7 @@ func unmask(p []byte, mask uint32) {
 	}
 }
 
-// closeAnswer is the code that answers a client's close frame (section 7.4).
+// closeAnswer is the code that answers a client's close frame (RFC 6455, section 7.4).
 func closeAnswer(payload []byte) uint16 {
 	if len(payload) == 0 {
 		return closeNormal

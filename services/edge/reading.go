@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	busyReading = 10 // commands in a stroke, for each place of goroutines, from which an edge reads at a pace
-	readPace    = 5 * time.Millisecond
+	busyReading = 10                   // commands in a stroke, for each place of goroutines, from which an edge reads at a pace
+	readPace    = 5 * time.Millisecond // divides the paces of lanes
 	readAhead   = 2 * time.Millisecond // before the batches of lanes leave
 )
 
@@ -25,6 +25,8 @@ type reading struct {
 	paced bool
 }
 
+// rest is how long to leave connections alone now, by the edge's clock: until readAhead before the next multiple of
+// readPace, or not at all.
 func (r *reading) rest(now time.Duration) time.Duration {
 	if past := now - r.began; past >= stroke {
 		come := r.commands.Load()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -19,7 +18,7 @@ const drainPoll = 5 * time.Millisecond
 
 // Run serves until ctx ends, and then stops cleanly: clients are told to go elsewhere, what they asked for is carried
 // out and answered as far as that is possible within the drain timeout, and the connections are closed. It is called
-// once. The error is nil unless the listener or the inbox did not work.
+// once. The error is nil unless the listener, the inbox or the poller did not work.
 func (e *Edge) Run(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	e.work = work
@@ -33,7 +32,7 @@ func (e *Edge) Run(ctx context.Context) error {
 		return err
 	}
 	defer stop()
-	if e.sockets, err = socket.NewPoller(crewOf(runtime.GOMAXPROCS(0))); err != nil {
+	if e.sockets, err = socket.NewPoller(e.cadence.writers); err != nil {
 		_ = e.deps.Listener.Close()
 		return fmt.Errorf("watch connections: %w", err)
 	}

@@ -51,7 +51,7 @@ type session struct {
 	frames        frames
 	budget        bucket
 	authenticated bool // Connect was accepted
-	deaf          bool // nothing is taken any more: the client has said goodbye, or broken the protocol
+	deaf          bool // nothing is taken any more: the connection is being closed, or reading panicked
 
 	mu        sync.Mutex // guards the fields below
 	stage     stage
@@ -170,20 +170,20 @@ func (s *session) part(code uint16, err *refusal.Refusal) {
 		return
 	}
 	s.edge.metrics.closed(code)
-	s.bid(code, err)
+	s.startParting(code, err)
 }
 
-// goodbye answers a client that ends, when what waits is written.
+// goodbye closes for a client that has ended, after what waits is written. Metrics count what the edge closes, so not this.
 func (s *session) goodbye(code uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.parting == nil && !s.ended {
-		s.bid(code, nil)
+		s.startParting(code, nil)
 	}
 }
 
-// bid begins to close the connection. The lock is held.
-func (s *session) bid(code uint16, err *refusal.Refusal) {
+// startParting begins to close the connection, which is not parting yet. The lock is held.
+func (s *session) startParting(code uint16, err *refusal.Refusal) {
 	s.parting = &parting{code: code, error: err, since: s.edge.now(), said: make(chan struct{})}
 	s.startFlush()
 }

@@ -163,7 +163,7 @@ func (c *Conn) control(f func(fd int) error) error {
 	if err != nil {
 		return plain(err)
 	}
-	failed := error(nil)
+	var failed error
 	if err := raw.Control(func(fd uintptr) { failed = f(int(fd)) }); err != nil {
 		return plain(err)
 	}
@@ -188,20 +188,6 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 
 // RemoteAddr is the address of the other side.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
-
-// now is the poller's clock.
-func (p *Poller) now() int64 { return int64(time.Since(p.started)) }
-
-// past reports whether a deadline is over.
-func (p *Poller) past(by int64) bool { return by != 0 && by <= p.now() }
-
-// at is t by the poller's clock, 0 for the zero time.
-func (p *Poller) at(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return max(1, int64(t.Sub(p.started)))
-}
 
 // plain is an error of a file as one of a connection.
 func plain(err error) error {

@@ -61,11 +61,11 @@ func (p *Poller) Run(ctx context.Context, rest func() time.Duration) error {
 	events := make([]unix.EpollEvent, maxEvents)
 	var due []*Conn
 	for ctx.Err() == nil {
-		forever := -1
+		wait := -1        // until something comes
 		if len(due) > 0 { // there may be more on these
-			forever = 0
+			wait = 0
 		}
-		n, err := unix.EpollWait(p.epoll, events, forever)
+		n, err := unix.EpollWait(p.epoll, events, wait)
 		if err == unix.EINTR {
 			continue
 		}
@@ -79,7 +79,7 @@ func (p *Poller) Run(ctx context.Context, rest func() time.Duration) error {
 		if d := rest(); d > 0 {
 			time.Sleep(d)
 		} else {
-			runtime.Gosched() // who was woken goes first: the next wait takes this thread along
+			runtime.Gosched() // those that were woken go first: the wait keeps this goroutine's place until the runtime notices
 		}
 	}
 	return nil
@@ -91,7 +91,7 @@ func (p *Poller) told(due []*Conn, events []unix.EpollEvent) []*Conn {
 	defer p.mu.Unlock()
 	for _, e := range events {
 		c := p.conns[e.Fd]
-		if c == nil { // it was closed meanwhile, or is the alarm
+		if c == nil { // the alarm, or closed meanwhile; an event that meets the next user of the descriptor does no harm
 			continue
 		}
 		if e.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
@@ -137,8 +137,8 @@ func (p *Poller) read(due []*Conn) (left []*Conn) {
 	return left
 }
 
-// Adopt returns a connection in place of c, which is not to be used any more; whoever wants to know what comes on it calls
-// Receive. It returns c itself when that is no TCP connection, such as one with TLS, or descriptors are used up.
+// Adopt returns the connection to use from now on in place of c. That is c itself when c is not TCP, such as one with TLS,
+// or when it could not be adopted, such as when descriptors are used up. Whoever wants to know what comes calls Receive.
 func (p *Poller) Adopt(c net.Conn) net.Conn {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
@@ -251,6 +251,20 @@ func (p *Poller) ring() {
 	if !p.closed {
 		_, _ = unix.Write(p.alarm, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	}
+}
+
+// now is the poller's clock.
+func (p *Poller) now() int64 { return int64(time.Since(p.started)) }
+
+// past reports whether a deadline is over.
+func (p *Poller) past(by int64) bool { return by != 0 && by <= p.now() }
+
+// at is t by the poller's clock, 0 for the zero time.
+func (p *Poller) at(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(1, int64(t.Sub(p.started)))
 }
 
 func (p *Poller) close() {

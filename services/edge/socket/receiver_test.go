@@ -144,13 +144,9 @@ func TestOneAloneIsReceived(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	p, err := NewPoller(1)
-	if err != nil {
-		t.Fatal(err)
-	}
 	in := newInbox()
 	sent := bytes.Repeat([]byte("0123456789"), 100_000)
-	p.Receive(s, in)
+	new(Poller).Receive(s, in)
 	if _, err := c.Write(sent); err != nil {
 		t.Fatal(err)
 	}
