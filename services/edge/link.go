@@ -17,9 +17,9 @@ type link struct {
 	timeout time.Duration
 	renewed time.Time // when a write last set its deadline; writes come one after the other
 
-	hurried atomic.Bool // writes get lingerTime at most
-	broken  atomic.Bool // a write failed; the stream may end in half a frame
-	half    atomic.Bool // the server's side is closed
+	hurried atomic.Bool                // writes get lingerTime at most
+	broken  atomic.Bool                // a write failed; the stream may end in half a frame
+	linger  atomic.Pointer[time.Timer] // closes the connection; nil until the server's side is closed
 }
 
 // Write writes one WebSocket frame, or the answer to the handshake.
@@ -57,10 +57,11 @@ func (l *link) Close() error {
 	if !ok || l.broken.Load() {
 		return l.Conn.Close()
 	}
-	if l.half.Swap(true) {
+	t := time.AfterFunc(lingerTime, func() { _ = l.Conn.Close() })
+	if !l.linger.CompareAndSwap(nil, t) {
+		t.Stop()
 		return nil
 	}
-	time.AfterFunc(lingerTime, func() { _ = l.Conn.Close() })
 	return side.CloseWrite()
 }
 
@@ -74,5 +75,8 @@ func (l *link) hurry() {
 // abort closes the connection at once; what was not written is lost.
 func (l *link) abort() {
 	l.broken.Store(true)
+	if t := l.linger.Load(); t != nil {
+		t.Stop() // it would hold the session as long
+	}
 	_ = l.Conn.Close()
 }
