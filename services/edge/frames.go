@@ -69,9 +69,9 @@ func (d *frames) frame(h header, payload []byte, f func(opcode gws.Opcode, paylo
 	case h.final && !begun:
 		f(h.opcode, payload)
 	case h.final:
-		message, opcode := append(d.message, payload...), d.opcode
+		d.message = append(d.message, payload...)
+		f(d.opcode, d.message)
 		d.message, d.opcode = nil, gws.OpcodeContinuation
-		f(opcode, message)
 	default:
 		if !begun {
 			d.opcode = h.opcode

@@ -393,7 +393,7 @@ func TestShortConnectionsAreKeptApart(t *testing.T) {
 					t.Errorf("close %T: %v", server, err)
 				}
 				in.wantEnd(t, word)
-				if _, err := c.Read(word); err != io.EOF {
+				if _, err := c.Read(word); !errors.Is(err, io.EOF) {
 					t.Errorf("after Close the other side of a %T got %v, want %v", server, err, io.EOF)
 				}
 				_ = c.Close()
