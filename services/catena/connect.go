@@ -113,6 +113,11 @@ func (f *first) wait(ctx context.Context, ended <-chan struct{}, timeout time.Du
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	why := fmt.Errorf("no answer within %v", timeout)
+	note := func(e client.Disconnected) {
+		if e.Err != nil {
+			why = fmt.Errorf("no connection within %v: %w", timeout, e.Err)
+		}
+	}
 	for {
 		select {
 		case <-f.connected:
@@ -121,12 +126,15 @@ func (f *first) wait(ctx context.Context, ended <-chan struct{}, timeout time.Du
 			if errors.Is(e.Err, syscall.ECONNREFUSED) {
 				return unreachable{e.Err}
 			}
-			if e.Err != nil {
-				why = fmt.Errorf("no connection within %v: %w", timeout, e.Err)
-			}
+			note(e)
 		case <-ended:
 			return errEnded
 		case <-timer.C:
+			select {
+			case e := <-f.lost: // it came before the time was up, perhaps
+				note(e)
+			default:
+			}
 			return unreachable{why}
 		case <-ctx.Done():
 			return ctx.Err()
