@@ -23,7 +23,7 @@ type Conn struct {
 	writable atomic.Pointer[chan struct{}] // gets a token when more can be written, perhaps; nil until a write found no room
 	writeBy  atomic.Int64                  // the deadline of writes, by the poller's clock; 0: none
 	ending   atomic.Bool                   // the other side has ended, or the connection is broken
-	due      bool                          // it is to be read; of Poller.Run alone
+	due      bool                          // it is to be read; of Poller.Run and its readers
 
 	receiving sync.Mutex // guards the fields below, and is held while the receiver is called
 	receiver  Receiver
@@ -123,7 +123,7 @@ func (c *Conn) awaitRoom() error {
 
 // watch has the poller tell what comes, and also when there is room to write once a write has found none. What there is
 // already is told at once.
-func (c *Conn) watch() error { return c.control(func(int) error { return c.poller.watch(c) }) }
+func (c *Conn) watch() error { return control(c.file, func(int) error { return c.poller.watch(c) }) }
 
 func (c *Conn) wakeWriter() {
 	if writable := c.writable.Load(); writable != nil {
@@ -149,17 +149,17 @@ func (c *Conn) Close() error {
 
 // CloseWrite ends this side of the connection.
 func (c *Conn) CloseWrite() error {
-	return c.control(func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
+	return control(c.file, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
 }
 
 // SetWriteBuffer sets how many bytes the kernel keeps that were written and that the other side has not taken.
 func (c *Conn) SetWriteBuffer(bytes int) error {
-	return c.control(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bytes) })
+	return control(c.file, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bytes) })
 }
 
-// control calls f with the descriptor, which stays open meanwhile.
-func (c *Conn) control(f func(fd int) error) error {
-	raw, err := c.file.SyscallConn()
+// control calls f with the descriptor of c, which stays open meanwhile.
+func control(c syscall.Conn, f func(fd int) error) error {
+	raw, err := c.SyscallConn()
 	if err != nil {
 		return plain(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,20 +106,17 @@ func (p *Poller) told(due []*Conn, events []unix.EpollEvent) []*Conn {
 	return due
 }
 
-// read reads connections, and returns those that may have more.
+// read reads connections, and returns those that may have more, in the same memory.
 func (p *Poller) read(due []*Conn) (left []*Conn) {
-	var (
-		next    atomic.Int64
-		more    = make([]bool, len(due))
-		helpers sync.WaitGroup
-	)
+	var next atomic.Int64
+	var helpers sync.WaitGroup
 	work := func(buf []byte) {
 		for done := 1; ; done++ {
 			at := int(next.Add(1)) - 1
 			if at >= len(due) {
 				return
 			}
-			more[at] = due[at].receive(buf)
+			due[at].due = due[at].receive(buf)
 			if done%inTurn == 0 {
 				runtime.Gosched()
 			}
@@ -129,12 +127,7 @@ func (p *Poller) read(due []*Conn) (left []*Conn) {
 	}
 	work(p.buffers[0])
 	helpers.Wait()
-	for i, c := range due {
-		if c.due = more[i]; c.due {
-			left = append(left, c)
-		}
-	}
-	return left
+	return slices.DeleteFunc(due, func(c *Conn) bool { return !c.due })
 }
 
 // Adopt returns the connection to use from now on in place of c. That is c itself when c is not TCP, such as one with TLS,
@@ -162,16 +155,13 @@ func (p *Poller) Receive(c net.Conn, r Receiver) {
 }
 
 func (p *Poller) adopt(tcp *net.TCPConn) (*Conn, error) {
-	raw, err := tcp.SyscallConn()
+	var fd int
+	err := control(tcp, func(old int) (err error) {
+		fd, err = unix.FcntlInt(uintptr(old), unix.F_DUPFD_CLOEXEC, 0)
+		return err
+	})
 	if err != nil {
 		return nil, err
-	}
-	fd, failed := -1, error(nil)
-	if err := raw.Control(func(old uintptr) { fd, failed = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
-		return nil, err
-	}
-	if failed != nil {
-		return nil, failed
 	}
 	file, err := unwatched(fd)
 	if err != nil {
