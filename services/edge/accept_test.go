@@ -63,6 +63,17 @@ func clientFrame(first byte, payload []byte) []byte {
 	return b
 }
 
+// wireConnect is the Connect of a user's device as it stands on the wire.
+func wireConnect(t *testing.T, user string) []byte {
+	t.Helper()
+	message, err := proto.Marshal(&imv1.ClientFrames{Frames: []*imv1.ClientFrame{{Id: 1, Body: &imv1.ClientFrame_Connect{
+		Connect: &imv1.Connect{Token: tokenFor(t, user, "", farAway()), DeviceId: "d"}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return clientFrame(0x82, message)
+}
+
 func TestHandshakesThatAreRefused(t *testing.T) {
 	s := serve(t, newWorld(t), Config{})
 	without := func(line string) string { return strings.Replace(upgradeRequest, line, "", 1) }

@@ -153,13 +153,7 @@ func TestClientThatNeverReadsIsCutOff(t *testing.T) {
 	if _, err := http.ReadResponse(w.in, nil); err != nil {
 		t.Fatal(err)
 	}
-	frame, err := proto.Marshal(&imv1.ClientFrames{Frames: []*imv1.ClientFrame{{Id: 1, Body: &imv1.ClientFrame_Connect{Connect: &imv1.Connect{
-		Token: tokenFor(t, "alice", "", farAway()), DeviceId: "d"}}}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	header := []byte{0x82, 0x80 | 126, byte(len(frame) >> 8), byte(len(frame)), 0, 0, 0, 0}
-	if _, err := w.Write(append(header, frame...)); err != nil {
+	if _, err := w.Write(wireConnect(t, "alice")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadFull(w.in, make([]byte, 2)); err != nil {

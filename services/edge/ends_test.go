@@ -16,7 +16,6 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/lxzan/gws"
-	"google.golang.org/protobuf/proto"
 
 	imv1 "github.com/catena-im/catena/proto/im/v1"
 )
@@ -93,12 +92,7 @@ func TestEndsLeaveNothing(t *testing.T) {
 		}
 	})
 	for _, u := range users {
-		connect, err := proto.Marshal(&imv1.ClientFrames{Frames: []*imv1.ClientFrame{{Id: 1, Body: &imv1.ClientFrame_Connect{
-			Connect: &imv1.Connect{Token: tokenFor(t, u, "", farAway()), DeviceId: "d"}}}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		connect = wireFrame(true, gws.OpcodeBinary, connect, rand.Uint32())
+		connect := wireConnect(t, u)
 		all.Go(func() {
 			for range each {
 				if err := comeAndGo(s.addr, connect); err != nil {
