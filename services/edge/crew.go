@@ -13,9 +13,9 @@ const (
 
 // A crew writes for the sessions of a stroke: few writers, each for one session after the other. With a goroutine for
 // each session all of them are ready to run at once, and who is wanted next, such as a worker whose commit is through,
-// waits behind them. A client that does not read keeps a writer, so the crew doubles each time that slow passes with sessions
-// left: after ten times even a thousand such clients keep nobody else waiting. Nobody joins a crew: a session waits for the
-// write that is made for it, and a writer does nothing for one that has ended.
+// waits behind them. A client that does not read keeps a writer, so the crew doubles each time that slow passes with
+// sessions left: after ten times even a thousand such clients keep nobody else waiting. Nobody joins a crew: a session
+// waits for the write that is made for it, and a writer does nothing for one that has ended.
 type crew struct {
 	sessions []*session
 	next     atomic.Int64 // place of the session to write for
