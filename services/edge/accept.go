@@ -26,13 +26,12 @@ const (
 
 func newUpgrader() *gws.Upgrader {
 	return gws.NewUpgrader(gws.BuiltinEventHandler{}, &gws.ServerOption{
-		ParallelGolimit:     1, // parallel handling is off; this is the size of an unused channel per connection
-		ReadBufferSize:      leastBuffer,
-		WriteMaxPayloadSize: 1 << 30, // the outbox bounds what is written
-		HandshakeTimeout:    handshakeTimeout,
-		SubProtocols:        []string{protocolBinary, protocolJSON},
-		NewSession:          func() gws.SessionStorage { return noStorage{} },
-		Logger:              noLogger{},
+		ParallelGolimit:  1, // parallel handling is off; this is the size of an unused channel per connection
+		ReadBufferSize:   leastBuffer,
+		HandshakeTimeout: handshakeTimeout,
+		SubProtocols:     []string{protocolBinary, protocolJSON},
+		NewSession:       func() gws.SessionStorage { return noStorage{} },
+		Logger:           noLogger{},
 	})
 }
 
@@ -163,7 +162,7 @@ func (e *Edge) upgrade(w http.ResponseWriter, r *http.Request, json bool) (s *se
 	s = &session{edge: e, json: json, opened: e.now()}
 	s.out.limit, s.out.spares = e.cfg.QueueBytes, &e.spares
 	s.link = &link{Conn: e.sockets.Adopt(conn), timeout: e.cfg.WriteTimeout}
-	if s.conn, err = e.upgrader.Upgrade(hijacked{w, s.link}, r); err != nil {
+	if _, err = e.upgrader.Upgrade(hijacked{w, s.link}, r); err != nil {
 		s.link.abort()
 		return nil, nil, err
 	}

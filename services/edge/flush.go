@@ -1,9 +1,11 @@
 package edge
 
 import (
+	"encoding/binary"
 	"errors"
 	"os"
 	"runtime"
+	"sync"
 
 	"github.com/lxzan/gws"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -77,7 +79,8 @@ func (s *session) flush() {
 				content := s.encode(s.errorFrame(0, do.part.error))
 				_ = s.write(errand{chunk: append(entry(len(content)), content...)}) // if it fails, so does the close frame
 			}
-			_ = s.conn.WriteClose(do.part.code, nil)
+			_ = s.writeFrame(gws.OpcodeCloseConnection, binary.BigEndian.AppendUint16(nil, do.part.code))
+			_ = s.link.Close()
 			close(do.part.said)
 			return
 		case do.head:
@@ -133,7 +136,7 @@ func (s *session) giveUp(err error) {
 
 func (s *session) write(do errand) error {
 	if do.pong != nil {
-		if err := s.conn.WritePong(do.pong); err != nil {
+		if err := s.writeFrame(gws.OpcodePong, do.pong); err != nil {
 			return err
 		}
 	}
@@ -144,12 +147,24 @@ func (s *session) write(do errand) error {
 	for rest := do.chunk; len(rest) > 0; {
 		var message []byte
 		message, rest = cut(rest)
-		if err := s.conn.WriteMessage(opcode, message); err != nil {
+		if err := s.writeFrame(opcode, message); err != nil {
 			return err
 		}
 		s.edge.metrics.sent.Inc()
 	}
 	return nil
+}
+
+// frameBuffers hold WebSocket frames while they are written.
+var frameBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// writeFrame writes one WebSocket frame: a whole message, or a control frame.
+func (s *session) writeFrame(opcode gws.Opcode, payload []byte) error {
+	b := frameBuffers.Get().(*[]byte)
+	defer frameBuffers.Put(b)
+	*b = appendFrame((*b)[:0], opcode, payload)
+	_, err := s.link.Write(*b)
+	return err
 }
 
 // encode makes the frame's content as the session speaks it, in a spare buffer, and counts refusals.

@@ -3,6 +3,7 @@ package edge
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 
 	"github.com/lxzan/gws"
 )
@@ -140,6 +141,21 @@ func unmask(p []byte, mask uint32) {
 	for i := range p {
 		p[i] ^= byte(twice >> (8 * i))
 	}
+}
+
+// appendFrame appends a frame as a server writes it: a whole message, or a control frame.
+func appendFrame(b []byte, opcode gws.Opcode, payload []byte) []byte {
+	const final = 0x80
+	b = append(b, final|byte(opcode))
+	switch n := len(payload); {
+	case n <= maxControl:
+		b = append(b, byte(n))
+	case n <= math.MaxUint16:
+		b = binary.BigEndian.AppendUint16(append(b, 126), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint64(append(b, 127), uint64(n))
+	}
+	return append(b, payload...)
 }
 
 // closeAnswer is the code that answers a client's close frame (RFC 6455, section 7.4).

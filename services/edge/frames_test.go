@@ -180,6 +180,18 @@ func TestMessagesHaveABound(t *testing.T) {
 	}
 }
 
+func TestFramesAreWrittenWithTheShortestLength(t *testing.T) {
+	for size, header := range map[int]string{
+		0: "\x82\x00", 125: "\x82\x7d", 126: "\x82\x7e\x00\x7e", 65535: "\x82\x7e\xff\xff", 65536: "\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00",
+	} {
+		payload := bytes.Repeat([]byte{7}, size)
+		got := appendFrame([]byte("before"), gws.OpcodeBinary, payload)
+		if want := "before" + header + string(payload); string(got) != want {
+			t.Errorf("%d bytes: got the header %x, want %x", size, got[6:min(16, len(got))], header)
+		}
+	}
+}
+
 func TestCloseFramesAreAnsweredInKind(t *testing.T) {
 	for code, want := range map[uint16]uint16{
 		1000: 1000, 1001: 1000, 1003: 1000, 1011: 1000, 3000: 3000, 4999: 4999,

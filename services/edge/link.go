@@ -9,7 +9,7 @@ import (
 // lingerTime is how long a client may take to read what was said at the end and to close its side.
 const lingerTime = 2 * time.Second
 
-// link is the network connection below gws, which writes to it only. It gives every write a deadline, and closes in two
+// link is the network connection of a session, of which gws makes a WebSocket. It gives every write a deadline, and closes in two
 // steps: what is on its way from the client when the server closes would otherwise make the kernel reset the connection
 // and throw the server's last words away unread.
 type link struct {

@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/lxzan/gws"
-
 	"github.com/catena-im/catena/pkg/im"
 	"github.com/catena-im/catena/pkg/refusal"
 	imv1 "github.com/catena-im/catena/proto/im/v1"
@@ -42,7 +40,6 @@ type session struct {
 	number uint64 // names the session to the workers
 	json   bool
 	link   *link
-	conn   *gws.Conn
 	opened time.Duration // by the edge's clock
 	seen   atomic.Int64  // when the client was last heard, by the edge's clock
 	tasks  sync.WaitGroup

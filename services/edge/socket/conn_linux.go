@@ -191,6 +191,9 @@ func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
 // plain is an error of a file as one of a connection.
 func plain(err error) error {
+	if err == nil {
+		return nil // most often, and of has a price
+	}
 	var of *os.PathError
 	switch {
 	case errors.Is(err, os.ErrClosed):
