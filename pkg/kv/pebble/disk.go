@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,6 +30,7 @@ type disk struct {
 
 	failed chan struct{} // closed by the first failure
 	hurry  chan struct{} // closed when nothing may wait any longer
+	behind atomic.Bool   // flushes and compactions are; they do not rest then
 
 	mu      sync.Mutex    // guards the fields below
 	patient bool          // writes may wait; false while Pebble opens and closes
@@ -53,6 +55,15 @@ func (d *disk) bePatient() {
 	defer d.mu.Unlock()
 	d.patient = true
 }
+
+func (d *disk) isPatient() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.patient
+}
+
+// hurried reports whether flushes and compactions may not rest.
+func (d *disk) hurried() bool { return d.behind.Load() || !d.isPatient() }
 
 // stopWaiting makes writes fail that find no room, so that Pebble can be closed. Called once.
 func (d *disk) stopWaiting() {
@@ -145,10 +156,7 @@ func (d *disk) awaitRoom(err error, change func() error) bool {
 
 // park waits until Pebble is being closed: if it went on, it would do so in memory without end.
 func (d *disk) park() {
-	d.mu.Lock()
-	patient := d.patient
-	d.mu.Unlock()
-	if patient {
+	if d.isPatient() {
 		<-d.hurry
 	}
 }
@@ -207,10 +215,14 @@ func named(op, name string, err error) error {
 // must not keep the marker that names it and lose it. Whoever makes a table flushes or compacts, on a goroutine of its own
 // for which nobody waits, and steps back.
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if strings.HasSuffix(name, ".sst") && category != vfs.WriteCategoryUnspecified { // unspecified: a copy
+	behind := strings.HasSuffix(name, ".sst") && category != vfs.WriteCategoryUnspecified // unspecified: a copy
+	if behind {
 		stepBack()
 	}
 	f, err := d.create("create", name, func() (vfs.File, error) { return d.FS.Create(name, category) })
+	if f, ok := f.(*file); ok && behind {
+		f.pace = newPace(d.hurried)
+	}
 	if err == nil && strings.HasPrefix(d.PathBase(name), "MANIFEST-") {
 		d.once("sync", d.dir, d.syncDir)
 	}

@@ -37,6 +37,7 @@ func (s *Store) lockRoom(ctx context.Context) error {
 	full := s.disk.fullness()
 	for {
 		s.staging.Lock()
+		s.filling.Store(s.fresh.bytes >= s.stageBytes/2)
 		if s.fresh.bytes < s.stageBytes {
 			return nil
 		}
@@ -93,6 +94,7 @@ func (s *Store) drain() {
 	s.draining, s.fresh = full, newStage(full)
 	close(s.swapped)
 	s.swapped = make(chan struct{})
+	s.filling.Store(false)
 	s.staging.Unlock()
 	if full.bytes >= muchToDrain {
 		stepBack()
@@ -115,32 +117,43 @@ func (s *Store) write(st *stage) error {
 	if st.count == 0 {
 		return nil
 	}
-	all := st.newest()
+	p := newPace(s.hurried)
+	all := st.newest(p)
 	if st.bytes >= s.tableBytes && !s.lagging() {
-		err := s.writeTable(st, all)
+		err := s.writeTable(st, all, p)
 		if err == nil || !s.disk.alive() {
 			return err
 		}
 		s.log.Debug("store: a table is not taken in, and written as a batch", "err", err)
 	}
-	if err := s.writeBatch(st, all); err != nil {
+	if err := s.writeBatch(st, all, p); err != nil {
 		return fmt.Errorf("write %d entries: %w", len(all), err)
 	}
 	return nil
 }
 
-// lagging reports whether compactions are so far behind that writes have to wait: Pebble lets batches wait, not tables.
-func (s *Store) lagging() bool {
-	return int(s.db.Metrics().Levels[0].Sublevels) >= s.options.L0StopWritesThreshold
+// hurried reports whether the stage that is written should be as soon as possible: somebody waits for it, or the next one
+// is filling up.
+func (s *Store) hurried() bool {
+	return s.sync || len(s.syncs) > 1 || s.filling.Load() || !s.disk.isPatient()
 }
 
-func (s *Store) writeBatch(st *stage, all []keyed) error {
+// lagging reports whether compactions are so far behind that writes have to wait: Pebble lets batches wait, not tables.
+// Long before that they may not rest any more.
+func (s *Store) lagging() bool {
+	m := s.db.Metrics()
+	deep := int(m.Levels[0].Sublevels)
+	s.disk.behind.Store(deep >= s.options.L0CompactionThreshold || m.MemTable.Count > 2)
+	return deep >= s.options.L0StopWritesThreshold
+}
+
+func (s *Store) writeBatch(st *stage, all []keyed, p *pace) error {
 	size := 0
 	for _, e := range all {
 		size += len(e.key) + int(st.entry(e.n).value.length) + 16
 	}
 	b := s.db.NewBatchWithSize(size)
-	err := st.each(all,
+	err := st.each(all, p,
 		func(key []byte) error { return b.Delete(key, nil) },
 		func(key, value []byte) error { return b.Set(key, value, nil) })
 	if err == nil {
@@ -155,7 +168,7 @@ const stageTable = "stage.sst"
 
 // writeTable writes what Pebble's log still has to write first: a table stays from when it is taken in, and after a crash
 // commits before it must not be missing.
-func (s *Store) writeTable(st *stage, all []keyed) error {
+func (s *Store) writeTable(st *stage, all []keyed, p *pace) error {
 	name := s.disk.PathJoin(s.dir, stageTable)
 	f, err := s.disk.Create(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
@@ -163,7 +176,7 @@ func (s *Store) writeTable(st *stage, all []keyed) error {
 	}
 	f = vfs.NewSyncingFile(f, vfs.SyncingFileOptions{BytesPerSync: s.options.BytesPerSync})
 	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), s.options.MakeWriterOptions(0, s.db.TableFormat()))
-	err = st.each(all, w.Delete, w.Set)
+	err = st.each(all, p, w.Delete, w.Set)
 	if err = errors.Join(err, w.Close()); err != nil {
 		return err
 	}

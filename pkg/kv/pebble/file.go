@@ -16,6 +16,7 @@ type file struct {
 	disk  *disk
 	name  string
 	table bool
+	pace  *pace // of who makes a table; nil: somebody waits for it
 }
 
 func (f *file) answer(made bool) error {
@@ -26,6 +27,9 @@ func (f *file) answer(made bool) error {
 }
 
 func (f *file) Write(p []byte) (int, error) {
+	if f.pace != nil {
+		f.pace.rest()
+	}
 	done := 0
 	made := f.disk.insist("write", f.name, func() error {
 		n, err := f.File.Write(p[done:])

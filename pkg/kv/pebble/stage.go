@@ -199,20 +199,29 @@ type keyed struct {
 }
 
 // newest are the newest entries of all keys, in the order of the keys.
-func (s *stage) newest() []keyed {
+func (s *stage) newest(p *pace) []keyed {
 	all := make([]keyed, 0, s.held)
 	for _, held := range s.table {
 		if n := uint32(held); n != 0 {
 			all = append(all, keyed{s.key(n - 1), n - 1})
 		}
 	}
-	slices.SortFunc(all, func(a, b keyed) int { return bytes.Compare(a.key, b.key) })
+	compares := 0
+	slices.SortFunc(all, func(a, b keyed) int {
+		if compares++; compares%comparesEach == 0 {
+			p.rest()
+		}
+		return bytes.Compare(a.key, b.key)
+	})
 	return all
 }
 
 // each hands out entries, until one cannot be taken.
-func (s *stage) each(all []keyed, deleted func(key []byte) error, set func(key, value []byte) error) error {
-	for _, e := range all {
+func (s *stage) each(all []keyed, p *pace, deleted func(key []byte) error, set func(key, value []byte) error) error {
+	for i, e := range all {
+		if i%entriesEach == 0 {
+			p.rest()
+		}
 		var err error
 		if value := s.value(e.n); value == nil {
 			err = deleted(e.key)

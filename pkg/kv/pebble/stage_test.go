@@ -108,7 +108,7 @@ func TestStageHoldsWhatWasPutLast(t *testing.T) {
 			want["fence"] = string(b.Next)
 		}
 		got := map[string]string{}
-		for _, k := range s.newest() {
+		for _, k := range s.newest(newPace(func() bool { return true })) {
 			value, held := s.get(k.key, s.count)
 			if !held || !bytes.Equal(value, s.value(k.n)) {
 				t.Fatalf("%s: get has %q, %v; the newest is %q", k.key, value, held, s.value(k.n))

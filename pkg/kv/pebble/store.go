@@ -83,6 +83,7 @@ type Store struct {
 	drains chan struct{}     // one place, held while a stage is written
 
 	commits    atomic.Uint64 // so far
+	filling    atomic.Bool   // fresh is half full
 	stageBytes int
 	tableBytes int
 
