@@ -241,7 +241,8 @@ func chosen(steps []Step, searched bool) Step {
 	return best
 }
 
-// search returns the highest rate that kept the bound, 0 when none did in the time that there is.
+// search returns the rate to begin with in measuring for the whole duration: the highest that kept the bound, or, where
+// there is no time to get closer, one between it and what is too much; 0 when none was kept in the time that there is.
 func (t *traffic) search(ctx context.Context, c SendConfig, report *SendReport) (float64, error) {
 	first := c.First
 	if first == 0 {
@@ -260,9 +261,12 @@ func (t *traffic) search(ctx context.Context, c SendConfig, report *SendReport) 
 		rate, ok := s.Next()
 		left := t.left() - c.WarmUp - c.Duration - afterSearch // for another try, or the same one twice
 		if missed {
-			left -= c.WarmUp + c.Duration // what was kept may be too much for longer
+			left -= 2 * (c.WarmUp + c.Duration) // what was kept may be too much for longer, and what comes next, too
 		}
 		if !ok || len(report.Steps) > 0 && (left < 0 || left < 2*(tryWarmUp+tryLength) && s.Best() > 0) {
+			if ok && missed && s.Best() > 0 {
+				return rate, nil
+			}
 			return s.Best(), nil
 		}
 		r, err := t.try(ctx, rate, c)

@@ -1,22 +1,31 @@
 package pace
 
-// Ladder goes from a rate down until one is kept, or up until one is not.
+// Ladder goes from a rate down until one is kept, and up until one is not: one that was not may have met a pause of the
+// machine, and is measured once more when the rate below it was kept.
 type Ladder struct {
 	Most float64 // nothing above is measured
 	Rung float64 // from a rate to the next one, such as 1.08
 
-	kept, broken bool // a rate was, or was not
+	kept   float64 // the highest; 0: none
+	broken float64 // the lowest above kept that was not; 0: none
 }
 
 // Next is the rate to measure after one that was kept or not, perhaps missed by far; false: the end is found.
 func (l *Ladder) Next(rate float64, kept, far bool) (float64, bool) {
-	l.kept, l.broken = l.kept || kept, l.broken || !kept
+	again := l.broken > 0 && rate >= l.broken
 	switch {
-	case l.kept && (l.broken || rate >= l.Most):
-		return 0, false
 	case kept:
-		return min(rate*l.Rung, l.Most), true
-	case far:
+		l.kept = max(l.kept, rate)
+		if again {
+			l.broken = 0
+		}
+		return min(rate*l.Rung, l.Most), rate < l.Most
+	case l.kept > 0:
+		l.broken = rate
+		return rate, !again
+	}
+	l.broken = rate
+	if far {
 		return rate / (l.Rung * l.Rung), true
 	}
 	return rate / l.Rung, true
