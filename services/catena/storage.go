@@ -22,7 +22,7 @@ const (
 )
 
 // syncEvery bounds what a kill takes from a store in this process, and with it what a start has to replay.
-const syncEvery = time.Second
+const syncEvery = 2 * time.Second
 
 // openStore opens the chains.
 func (n *node) openStore(ctx context.Context) (storage, error) {

@@ -13,7 +13,7 @@ import (
 
 // defaultStage is how many bytes a stage takes before it is written. While one is being written the next may grow to twice
 // that, then commits wait; it is written in its turn, so two stages take four times that at the most.
-const defaultStage = 32 << 20
+const defaultStage = 64 << 20
 
 // stageView is a stage as it was at some time.
 type stageView struct {
