@@ -74,6 +74,7 @@ const (
 	firstRate    = 0.16 // of raw publish, in messages and pushes: where a search begins
 	plainFirst   = 16   // messages and pushes per second of each user, where there are no yardsticks
 	precision    = 1.2  // of the tries
+	nearBound    = 0.85 // of the bound, or more: a little more would be too much
 	rung         = 1.08 // between rates that are measured for the whole duration
 	unloadedTime = time.Second
 	verifyWithin = 2 * time.Second
@@ -207,9 +208,17 @@ func (t *traffic) confirm(ctx context.Context, rate float64, c SendConfig, repor
 		if err != nil || t.left() < c.WarmUp+c.Duration+afterSearch {
 			return err
 		}
-		rate, more = ladder.Next(rate, r.Kept, !r.hiccup(c.P99))
+		rate, more = ladder.Next(rate, r.Kept, r.far(c.P99))
 	}
 	return nil
+}
+
+// far reports whether a step was far from the bound.
+func (s Step) far(bound time.Duration) bool {
+	if s.Kept {
+		return max(s.Acked.P99, s.Delivered.P99) < nearBound*ms(bound)
+	}
+	return !s.hiccup(bound)
 }
 
 // whole measures for the whole duration.

@@ -10,23 +10,23 @@ type Ladder struct {
 	broken float64 // the lowest above kept that was not; 0: none
 }
 
-// Next is the rate to measure after one that was kept or not, perhaps missed by far; false: the end is found.
+// Next is the rate to measure after one that was kept or not, perhaps by far, which takes two rungs; false: the end is found.
 func (l *Ladder) Next(rate float64, kept, far bool) (float64, bool) {
-	again := l.broken > 0 && rate >= l.broken
-	switch {
-	case kept:
+	rung, again := l.Rung, l.broken > 0 && rate >= l.broken
+	if far {
+		rung *= l.Rung
+	}
+	if kept {
 		l.kept = max(l.kept, rate)
-		if again {
+		if again || l.broken == 0 {
 			l.broken = 0
+			return min(rate*rung, l.Most), rate < l.Most
 		}
-		return min(rate*l.Rung, l.Most), rate < l.Most
-	case l.kept > 0:
-		l.broken = rate
-		return rate, !again
+		return min(rate*rung, l.broken), true
 	}
 	l.broken = rate
-	if far {
-		return rate / (l.Rung * l.Rung), true
+	if l.kept > 0 {
+		return min(rate, l.kept*l.Rung), !again
 	}
-	return rate / l.Rung, true
+	return rate / rung, true
 }

@@ -15,7 +15,7 @@ func TestLadderEndsBesideTheLimit(t *testing.T) {
 			if rate <= limit {
 				best = max(best, rate)
 			}
-			rate, more = l.Next(rate, rate <= limit, rate > 1.3*limit)
+			rate, more = l.Next(rate, rate <= limit, rate > 1.3*limit || rate < 0.8*limit)
 		}
 		if want := min(limit, most); best > want || best < want/rung/rung {
 			t.Errorf("limit %v: found %v in %d steps", limit, best, steps)
