@@ -150,7 +150,7 @@ func (s *Store) lagging() bool {
 func (s *Store) writeBatch(st *stage, all []keyed, p *pace) error {
 	size := 0
 	for _, e := range all {
-		size += len(e.key) + int(st.entry(e.n).value.length) + 16
+		size += int(e.key.length) + int(st.entry(e.n).value.length) + 16
 	}
 	b := s.db.NewBatchWithSize(size)
 	err := st.each(all, p,

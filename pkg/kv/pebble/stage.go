@@ -192,9 +192,9 @@ func (s *stage) get(key []byte, entries int) (value []byte, ok bool) {
 	return s.value(n - 1), true
 }
 
-// keyed is an entry with its key at hand.
+// keyed is an entry with its key at hand. It has no pointers, which the collector would follow in hundreds of thousands.
 type keyed struct {
-	key []byte
+	key span
 	n   uint32
 }
 
@@ -203,7 +203,7 @@ func (s *stage) newest(p *pace) []keyed {
 	all := make([]keyed, 0, s.held)
 	for _, held := range s.table {
 		if n := uint32(held); n != 0 {
-			all = append(all, keyed{s.key(n - 1), n - 1})
+			all = append(all, keyed{s.entry(n - 1).key, n - 1})
 		}
 	}
 	compares := 0
@@ -211,7 +211,7 @@ func (s *stage) newest(p *pace) []keyed {
 		if compares++; compares%comparesEach == 0 {
 			p.rest()
 		}
-		return bytes.Compare(a.key, b.key)
+		return bytes.Compare(s.keys.at(a.key), s.keys.at(b.key))
 	})
 	return all
 }
@@ -223,10 +223,11 @@ func (s *stage) each(all []keyed, p *pace, deleted func(key []byte) error, set f
 			p.rest()
 		}
 		var err error
+		key := s.keys.at(e.key)
 		if value := s.value(e.n); value == nil {
-			err = deleted(e.key)
+			err = deleted(key)
 		} else {
-			err = set(e.key, value)
+			err = set(key, value)
 		}
 		if err != nil {
 			return err

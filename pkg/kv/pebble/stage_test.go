@@ -109,11 +109,12 @@ func TestStageHoldsWhatWasPutLast(t *testing.T) {
 		}
 		got := map[string]string{}
 		for _, k := range s.newest(newPace(func() bool { return true })) {
-			value, held := s.get(k.key, s.count)
+			key := s.keys.at(k.key)
+			value, held := s.get(key, s.count)
 			if !held || !bytes.Equal(value, s.value(k.n)) {
-				t.Fatalf("%s: get has %q, %v; the newest is %q", k.key, value, held, s.value(k.n))
+				t.Fatalf("%s: get has %q, %v; the newest is %q", key, value, held, s.value(k.n))
 			}
-			got[string(k.key)] = string(value)
+			got[string(key)] = string(value)
 		}
 		if !maps.Equal(got, want) {
 			t.Fatalf("got %v, want %v", got, want)
