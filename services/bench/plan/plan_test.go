@@ -109,7 +109,7 @@ func TestNeedsByHand(t *testing.T) {
 	}
 	want := map[string]float64{
 		"edge connections":       432_000,
-		"edge memory":            432_000 * 8_096,
+		"edge memory":            432_000 * 7_096,
 		"edge CPU":               (1000*69 + 1750*4.5 + 14_400*10) / 1e6,
 		"edge network":           2750 * 330,
 		"sequencer CPU":          (1000*38.5 + 4000*3.5 + 1750*0.5 + s*110 + 12.8*50) / 1e6,

@@ -18,7 +18,7 @@ var (
 	edgeBatch     = Unit{"edge, a stream message", 30, "us", false, "of 160 us; the division is assumed"}
 	edgeDelivery  = Unit{"edge, a further delivery", 4.5, "us", false, "of 9 us for a further member who is online; the division is assumed"}
 	edgePing      = Unit{"edge, a ping and its answer", 10, "us", false, "a read and a write of a socket"}
-	edgeBytes     = Unit{"edge, a connection", 4_000, "B", true, "resident, without TLS: 3,570 B of each of 9,000; bare gws in the same run 9,230 B"}
+	edgeBytes     = Unit{"edge, a connection", 3_000, "B", true, "resident, without TLS: 2,330 B of each of 9,000, 2,730 B of 5,000; bare gws in the same runs 9,240 B"}
 	kernelBytes   = Unit{"kernel, a connection", 4096, "B", false, "a TCP socket with empty buffers; more while clients read slowly"}
 	edgeMost      = Unit{"connections of an edge", 500_000, "", false, "limits.connections can be that; held so far: 10,000"}
 	pushBytes     = Unit{"push to a socket, beside the body", 230, "B", false, "frame, ids, TCP and TLS"}
