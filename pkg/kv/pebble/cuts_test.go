@@ -21,7 +21,7 @@ import (
 func TestCutsOfPowerLeaveAPrefix(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := &cuts{synced: rapid.Bool().Draw(t, "synced"), states: []map[string]string{{}}}
-		disk := vfs.NewCrashableMem()
+		disk := newCrashable()
 		for range rapid.IntRange(1, 4).Draw(t, "rounds") {
 			disk = c.round(t, disk)
 		}
@@ -40,12 +40,12 @@ type cuts struct {
 	sure    int        // commits that are confirmed
 	percent int        // of what is not synced that a cut leaves
 	rng     *rand.Rand
-	left    *vfs.MemFS // by the cut; nil: it is still to come
+	left    *crashable // by the cut; nil: it is still to come
 	kept    int        // sure at the cut
 }
 
 // round opens the store, commits, and returns what a cut leaves of the disk.
-func (c *cuts) round(t *rapid.T, disk *vfs.MemFS) *vfs.MemFS {
+func (c *cuts) round(t *rapid.T, disk *crashable) *crashable {
 	c.left, c.percent = nil, rapid.SampledFrom([]int{0, 50, 90, 100}).Draw(t, "percent")
 	c.rng = rand.New(rand.NewPCG(0, rapid.Uint64().Draw(t, "seed")))
 	before := rapid.IntRange(-1, 20).Draw(t, "steps before the cut") // -1: it may come in New
@@ -81,7 +81,7 @@ func (c *cuts) round(t *rapid.T, disk *vfs.MemFS) *vfs.MemFS {
 }
 
 // cut cuts the power, unless it is cut already: what is written after it reaches the old disk only.
-func (c *cuts) cut(disk *vfs.MemFS) {
+func (c *cuts) cut(disk *crashable) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.left == nil {

@@ -117,7 +117,7 @@ func TestPowerLossKeepsAPrefix(t *testing.T) {
 			t.Run(fmt.Sprintf("commits synced %v, %d%% of the rest", synced, percent), func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(1, uint64(percent)))
 				kvtest.RunDurable(t, func(t *testing.T) (kv.Store, func(t *testing.T) kv.Store) {
-					disk := vfs.NewCrashableMem()
+					disk := newCrashable()
 					s := open(t, config(disk, synced))
 					return s, func(t *testing.T) kv.Store {
 						disk = disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng})
@@ -147,8 +147,8 @@ func further(at int) int { return at + 1 + at/12 }
 
 // cutPower reports whether the power was cut before the work was done.
 func cutPower(t *testing.T, at int, synced bool, rng *rand.Rand) bool {
-	disk, f := vfs.NewCrashableMem(), &fault{}
-	var left *vfs.MemFS
+	disk, f := newCrashable(), &fault{}
+	var left *crashable
 	var confirmed, sure int
 	l := &kvtest.Log{Prefix: "log/"}
 	var mu sync.Mutex // guards what the cut looks at
@@ -192,7 +192,7 @@ func cutPower(t *testing.T, at int, synced bool, rng *rand.Rand) bool {
 func TestFullDiskIsWaitedFor(t *testing.T) {
 	for _, synced := range []bool{true, false} {
 		t.Run(fmt.Sprintf("commits synced %v", synced), func(t *testing.T) {
-			disk, f := vfs.NewCrashableMem(), &fault{}
+			disk, f := newCrashable(), &fault{}
 			s := open(t, config(errorfs.Wrap(disk, f), synced))
 			l := &kvtest.Log{Prefix: "log/"}
 			for range 50 {
@@ -255,7 +255,7 @@ func TestFullDiskAtClose(t *testing.T) {
 // TestFullDiskAtAnyWrite lets write 1, 2, 3, … find the disk full a few times.
 func TestFullDiskAtAnyWrite(t *testing.T) {
 	for at, more := 1, true; more; at = further(at) {
-		disk, f := vfs.NewCrashableMem(), &fault{}
+		disk, f := newCrashable(), &fault{}
 		var refused atomic.Int32
 		f.set(func(write int, op errorfs.Op) error {
 			switch op.Kind {
@@ -312,7 +312,7 @@ func TestFailedWriteFreezesTheFolder(t *testing.T) {
 
 // failWrite reports whether the write was reached before the work was done.
 func failWrite(t *testing.T, at int, lasting, synced bool) bool {
-	disk, f := vfs.NewCrashableMem(), &fault{}
+	disk, f := newCrashable(), &fault{}
 	f.set(func(write int, op errorfs.Op) error {
 		if write == at || lasting && write > at {
 			return syscall.EIO
@@ -411,7 +411,7 @@ func TestFailureUnderLoad(t *testing.T) {
 }
 
 func failLoaded(t *testing.T, cause error, at int) {
-	disk, f := vfs.NewCrashableMem(), &fault{}
+	disk, f := newCrashable(), &fault{}
 	f.set(func(write int, op errorfs.Op) error {
 		if write >= at && op.Kind == errorfs.OpFileWrite {
 			return cause
@@ -573,7 +573,7 @@ func TestFatalOfPebbleFailsTheStore(t *testing.T) {
 }
 
 func TestSyncEveryBoundsWhatAPowerLossTakes(t *testing.T) {
-	disk := vfs.NewCrashableMem()
+	disk := newCrashable()
 	s := open(t, config(disk, false))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

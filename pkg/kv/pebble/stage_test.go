@@ -155,7 +155,7 @@ func heap() uint64 {
 // A table is on the disk at once. What was written before it, into Pebble's log, must be there, too, also where the table
 // does not touch it.
 func TestTableStaysNotWithoutWhatCameBefore(t *testing.T) {
-	disk := vfs.NewCrashableMem()
+	disk := newCrashable()
 	s := open(t, config(disk, false))
 	for _, c := range []struct {
 		fence string
