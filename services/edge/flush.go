@@ -155,7 +155,7 @@ func (s *session) write(do errand) error {
 	return nil
 }
 
-// frameBuffers hold WebSocket frames while they are written.
+// frameBuffers hold WebSocket frames while they are written. Spares are not kept when they are as large as a page.
 var frameBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // writeFrame writes one WebSocket frame: a whole message, or a control frame.

@@ -30,7 +30,7 @@ type disk struct {
 
 	failed chan struct{} // closed by the first failure
 	hurry  chan struct{} // closed when nothing may wait any longer
-	behind atomic.Bool   // flushes and compactions are; they do not rest then
+	late   atomic.Bool   // flushes and compactions are, and do not rest
 
 	mu      sync.Mutex    // guards the fields below
 	patient bool          // writes may wait; false while Pebble opens and closes
@@ -63,7 +63,7 @@ func (d *disk) isPatient() bool {
 }
 
 // hurried reports whether flushes and compactions may not rest.
-func (d *disk) hurried() bool { return d.behind.Load() || !d.isPatient() }
+func (d *disk) hurried() bool { return d.late.Load() || !d.isPatient() }
 
 // stopWaiting makes writes fail that find no room, so that Pebble can be closed. Called once.
 func (d *disk) stopWaiting() {
@@ -215,12 +215,12 @@ func named(op, name string, err error) error {
 // must not keep the marker that names it and lose it. Whoever makes a table flushes or compacts, on a goroutine of its own
 // for which nobody waits, and steps back.
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	behind := strings.HasSuffix(name, ".sst") && category != vfs.WriteCategoryUnspecified // unspecified: a copy
-	if behind {
+	background := strings.HasSuffix(name, ".sst") && category != vfs.WriteCategoryUnspecified // unspecified: a copy
+	if background {
 		stepBack()
 	}
 	f, err := d.create("create", name, func() (vfs.File, error) { return d.FS.Create(name, category) })
-	if f, ok := f.(*file); ok && behind {
+	if f, ok := f.(*file); ok && background {
 		f.pace = newPace(d.hurried)
 	}
 	if err == nil && strings.HasPrefix(d.PathBase(name), "MANIFEST-") {

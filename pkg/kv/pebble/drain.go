@@ -139,11 +139,11 @@ func (s *Store) hurried() bool {
 }
 
 // lagging reports whether compactions are so far behind that writes have to wait: Pebble lets batches wait, not tables.
-// Long before that they may not rest any more.
+// Long before that they are late, which it notes.
 func (s *Store) lagging() bool {
 	m := s.db.Metrics()
 	deep := int(m.Levels[0].Sublevels)
-	s.disk.behind.Store(deep >= s.options.L0CompactionThreshold || m.MemTable.Count > 2)
+	s.disk.late.Store(deep >= s.options.L0CompactionThreshold || m.MemTable.Count > 2)
 	return deep >= s.options.L0StopWritesThreshold
 }
 
