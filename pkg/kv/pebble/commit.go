@@ -82,7 +82,7 @@ func (s *Store) SyncEvery(ctx context.Context, interval time.Duration) {
 			return
 		case <-t.C:
 		}
-		if c := s.commits.Load(); c != synced && s.Sync(ctx) == nil {
+		if c := s.commits.Load(); c != synced && s.syncAtEase(ctx) == nil {
 			synced = c
 		}
 	}
@@ -90,6 +90,13 @@ func (s *Store) SyncEvery(ctx context.Context, interval time.Duration) {
 
 // Sync is kv.Store's.
 func (s *Store) Sync(ctx context.Context) error {
+	s.waiters.Add(1)
+	defer s.waiters.Add(-1)
+	return s.syncAtEase(ctx)
+}
+
+// syncAtEase is Sync for which nobody waits.
+func (s *Store) syncAtEase(ctx context.Context) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ type disk struct {
 
 	failed chan struct{} // closed by the first failure
 	hurry  chan struct{} // closed when nothing may wait any longer
-	late   atomic.Bool   // flushes and compactions are, and do not rest
+	late   atomic.Bool   // flushes and compactions lag, and must not rest
 
 	mu      sync.Mutex    // guards the fields below
 	patient bool          // writes may wait; false while Pebble opens and closes

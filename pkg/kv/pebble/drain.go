@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	pdb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
@@ -112,14 +113,19 @@ func (s *Store) drain() {
 // many.
 const defaultTable = 8 << 20
 
-// write gives a stage to Pebble, as one batch or as one table, so that a crash leaves all of its commits or none.
+// write gives a stage to Pebble, as one batch or as one table, so that a crash leaves all of its commits or none. The caller
+// holds the place of drains, or nobody else has the store any more.
 func (s *Store) write(st *stage) error {
+	large := st.bytes >= s.tableBytes
+	if large || time.Since(s.looked) >= lookEvery {
+		s.look()
+	}
 	if st.count == 0 {
 		return nil
 	}
 	p := newPace(s.hurried)
 	all := st.newest(p)
-	if st.bytes >= s.tableBytes && !s.lagging() {
+	if large && s.sublevels < s.options.L0StopWritesThreshold { // Pebble lets batches wait, not tables
 		err := s.writeTable(st, all, p)
 		if err == nil || !s.disk.alive() {
 			return err
@@ -135,16 +141,17 @@ func (s *Store) write(st *stage) error {
 // hurried reports whether the stage that is written should be as soon as possible: somebody waits for it, or the next one
 // is filling up.
 func (s *Store) hurried() bool {
-	return s.sync || len(s.syncs) > 1 || s.filling.Load() || !s.disk.isPatient()
+	return s.sync || s.waiters.Load() > 0 || s.filling.Load() || !s.disk.isPatient()
 }
 
-// lagging reports whether compactions are so far behind that writes have to wait: Pebble lets batches wait, not tables.
-// Long before that they are late, which it notes.
-func (s *Store) lagging() bool {
+// lookEvery is how often it is looked at what Pebble has to do, at the least. That takes locks.
+const lookEvery = 100 * time.Millisecond
+
+// look looks at what Pebble has to do. Flushes and compactions are late, and do not rest, long before writes wait for them.
+func (s *Store) look() {
 	m := s.db.Metrics()
-	deep := int(m.Levels[0].Sublevels)
-	s.disk.late.Store(deep >= s.options.L0CompactionThreshold || m.MemTable.Count > 2)
-	return deep >= s.options.L0StopWritesThreshold
+	s.looked, s.sublevels = time.Now(), int(m.Levels[0].Sublevels)
+	s.disk.late.Store(s.sublevels >= s.options.L0CompactionThreshold || m.MemTable.Count > 2)
 }
 
 func (s *Store) writeBatch(st *stage, all []keyed, p *pace) error {

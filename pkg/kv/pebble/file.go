@@ -16,7 +16,9 @@ type file struct {
 	disk  *disk
 	name  string
 	table bool
-	pace  *pace // of who makes a table; nil: somebody waits for it
+	// pace is that of who makes a table; nil: somebody waits for it. Pebble writes a table on a goroutine of its own, and
+	// hands each block over only when the one before is written, so what rests in Write holds up the flush or compaction.
+	pace *pace
 }
 
 func (f *file) answer(made bool) error {

@@ -201,7 +201,10 @@ type keyed struct {
 // newest are the newest entries of all keys, in the order of the keys.
 func (s *stage) newest(p *pace) []keyed {
 	all := make([]keyed, 0, s.held)
-	for _, held := range s.table {
+	for i, held := range s.table {
+		if i%slotsEach == 0 {
+			p.rest()
+		}
 		if n := uint32(held); n != 0 {
 			all = append(all, keyed{s.entry(n - 1).key, n - 1})
 		}
@@ -218,13 +221,16 @@ func (s *stage) newest(p *pace) []keyed {
 
 // each hands out entries, until one cannot be taken.
 func (s *stage) each(all []keyed, p *pace, deleted func(key []byte) error, set func(key, value []byte) error) error {
-	for i, e := range all {
-		if i%entriesEach == 0 {
+	entries, bytes := 0, 0 // since the last look at the clock
+	for _, e := range all {
+		if entries == entriesEach || bytes >= bytesEach {
 			p.rest()
+			entries, bytes = 0, 0
 		}
 		var err error
-		key := s.keys.at(e.key)
-		if value := s.value(e.n); value == nil {
+		key, value := s.keys.at(e.key), s.value(e.n)
+		entries, bytes = entries+1, bytes+len(key)+len(value)
+		if value == nil {
 			err = deleted(key)
 		} else {
 			err = set(key, value)

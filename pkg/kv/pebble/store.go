@@ -82,8 +82,12 @@ type Store struct {
 	syncs  chan struct{}     // places of the Syncs in progress, and of the Commits that wait for the disk
 	drains chan struct{}     // one place, held while a stage is written
 
+	looked    time.Time // when what Pebble has to do was looked at; of the holder of drains, as is
+	sublevels int       // how many level 0 had then
+
 	commits    atomic.Uint64 // so far
-	filling    atomic.Bool   // fresh is half full
+	filling    atomic.Bool   // fresh is at least half full
+	waiters    atomic.Int32  // calls of Sync in progress
 	stageBytes int
 	tableBytes int
 
