@@ -198,7 +198,7 @@ func (t *traffic) measure(ctx context.Context, c SendConfig, report *SendReport)
 }
 
 // confirm measures for the whole duration, since a short try may have been lucky, or not: at the rate that a search found,
-// and then at lower ones until one is kept, or at higher ones until one is not, in the time that there is.
+// and then at lower ones until one is kept and at higher ones until one is not, in the time that there is.
 func (t *traffic) confirm(ctx context.Context, rate float64, c SendConfig, report *SendReport) error {
 	ladder := pace.Ladder{Most: c.Most, Rung: rung}
 	for more := true; more; {
@@ -273,8 +273,8 @@ func (t *traffic) search(ctx context.Context, c SendConfig, report *SendReport) 
 			left -= 2 * (c.WarmUp + c.Duration) // what was kept may be too much for longer, and what comes next, too
 		}
 		if !ok || len(report.Steps) > 0 && (left < 0 || left < 2*(tryWarmUp+tryLength) && s.Best() > 0) {
-			if ok && missed && s.Best() > 0 {
-				return rate, nil
+			if ok {
+				return s.Between(), nil
 			}
 			return s.Best(), nil
 		}

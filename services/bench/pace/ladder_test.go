@@ -1,26 +1,45 @@
 package pace
 
-import "testing"
+import (
+	"math"
+	"testing"
+
+	"pgregory.net/rapid"
+)
 
 const rung, most = 1.08, 30_000
 
+// However a search goes, the best rate is less than a rung below the limit, and no rate is measured three times.
 func TestLadderEndsBesideTheLimit(t *testing.T) {
-	for _, limit := range []float64{9_000, 14_000, 16_001, 17_279, 17_281, 20_000, 29_999, 50_000} {
+	rapid.Check(t, func(t *rapid.T) {
+		limit := rapid.Float64Range(2_000, 50_000).Draw(t, "limit")
+		rate := rapid.Float64Range(1_000, most).Draw(t, "start")
 		l := Ladder{Most: most, Rung: rung}
 		best, steps := 0.0, 0
-		for rate, more := 16_000.0, true; more; steps++ {
-			if rate > most || steps > 20 {
-				t.Fatalf("limit %v: at %v after %d steps", limit, rate, steps)
+		var measured []float64
+		for more := true; more; steps++ {
+			if rate > most || steps > 60 {
+				t.Fatalf("at %v after %d steps", rate, steps)
 			}
 			if rate <= limit {
 				best = max(best, rate)
 			}
+			times := 0
+			for _, before := range measured {
+				if math.Abs(before/rate-1) < 1e-6 {
+					times++
+				}
+			}
+			if times == 2 {
+				t.Fatalf("%v a third time", rate)
+			}
+			measured = append(measured, rate)
 			rate, more = l.Next(rate, rate <= limit, rate > 1.3*limit || rate < 0.8*limit)
 		}
-		if want := min(limit, most); best > want || best < want/rung/rung {
-			t.Errorf("limit %v: found %v in %d steps", limit, best, steps)
+		if want := min(limit, most); best > want || best < want/rung/(1+1e-6) {
+			t.Errorf("found %v in %d steps", best, steps)
 		}
-	}
+	})
 }
 
 func TestLadderGoesOnPastAPause(t *testing.T) {
@@ -40,16 +59,6 @@ func TestLadderGoesOnPastAPause(t *testing.T) {
 		}
 		if best > limit || best < limit/rung {
 			t.Errorf("a pause in step %d: found %v in %d steps", pause, best, steps)
-		}
-	}
-}
-
-func TestLadderMeasuresNoRateThreeTimes(t *testing.T) {
-	l := Ladder{Most: most, Rung: rung}
-	times := map[int]int{}
-	for rate, more := 16_000.0, true; more; rate, more = l.Next(rate, rate < 15_000, false) {
-		if times[int(rate)]++; times[int(rate)] > 2 {
-			t.Fatalf("%v a third time", rate)
 		}
 	}
 }

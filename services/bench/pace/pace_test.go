@@ -2,11 +2,14 @@ package pace
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 func TestMessagesAreDueAtEvenIntervals(t *testing.T) {
@@ -135,6 +138,22 @@ func TestSearchFindsTheLimit(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Where a search is broken off, what is between is above the best, and below all that is known to be too much.
+func TestSearchKnowsWhatIsBetween(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		limit := rapid.Float64Range(40, 150_000).Draw(t, "limit")
+		s, tooMuch := NewSearch(rapid.Float64Range(40, 100_000).Draw(t, "first"), 200_000, 1.1), math.Inf(1)
+		for rate, ok := s.Next(); ok; rate, ok = s.Next() {
+			if s.Tell(rate, rate <= limit, limit/2); rate > limit {
+				tooMuch = min(tooMuch, rate)
+			}
+			if between := s.Between(); between < s.Best() || between >= tooMuch {
+				t.Fatalf("%v, with %v kept and %v not", between, s.Best(), tooMuch)
+			}
+		}
+	})
 }
 
 func TestSearchGoesOnPastAPause(t *testing.T) {

@@ -65,5 +65,13 @@ const upTo = 1.5
 // upAgain is how much more is tried when a rate is kept that was not before: the end is near.
 const upAgain = 1.2
 
+// Between is a rate between the best and what was not kept, the best where nothing is known to be too much.
+func (s *Search) Between() float64 {
+	if s.broken > 0 {
+		return math.Sqrt(s.kept * s.broken)
+	}
+	return s.kept
+}
+
 // Best is the highest rate that was kept, 0 when none was.
 func (s *Search) Best() float64 { return s.kept }
