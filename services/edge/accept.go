@@ -21,16 +21,14 @@ const (
 const (
 	handshakeTimeout = 5 * time.Second
 	maxHeader        = 16 << 10 // bytes of a handshake
-	leastBuffer      = 16       // bytes, the least of bufio; gws makes a reader for each connection, which is not used
+	leastBuffer      = 16       // bytes, the least of bufio; gws makes a reader for each handshake, which is not used
 )
 
 func newUpgrader() *gws.Upgrader {
 	return gws.NewUpgrader(gws.BuiltinEventHandler{}, &gws.ServerOption{
-		ParallelGolimit:  1, // parallel handling is off; this is the size of an unused channel per connection
 		ReadBufferSize:   leastBuffer,
 		HandshakeTimeout: handshakeTimeout,
 		SubProtocols:     []string{protocolBinary, protocolJSON},
-		NewSession:       func() gws.SessionStorage { return noStorage{} },
 		Logger:           noLogger{},
 	})
 }
@@ -189,15 +187,6 @@ type hijacked struct {
 }
 
 func (h hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) { return h.link, nil, nil }
-
-// noStorage is the storage that gws offers to each connection; it is not used.
-type noStorage struct{}
-
-func (noStorage) Len() int                     { return 0 }
-func (noStorage) Load(string) (any, bool)      { return nil, false }
-func (noStorage) Delete(string)                {}
-func (noStorage) Store(string, any)            {}
-func (noStorage) Range(func(string, any) bool) {}
 
 // noLogger keeps gws from writing to standard error.
 type noLogger struct{}

@@ -1,13 +1,16 @@
 package edge
 
 import (
+	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/lxzan/gws"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -200,6 +203,65 @@ func TestPushBytesAreThoseOfTheEncoder(t *testing.T) {
 				t.Errorf("index %d, %d bytes: got %v", index, size, got)
 			}
 		}
+	}
+}
+
+// recorded keeps each write.
+type recorded struct {
+	net.Conn
+	writes [][]byte
+}
+
+func (r *recorded) Write(p []byte) (int, error) {
+	r.writes = append(r.writes, bytes.Clone(p))
+	return len(p), nil
+}
+
+func (r *recorded) SetWriteDeadline(time.Time) error { return nil }
+
+// What is small leaves with one write, whatever the session speaks: a pong, and the messages behind it.
+func TestWebSocketFramesLeaveTogether(t *testing.T) {
+	contents := []string{"one", strings.Repeat("2", 200), "three", strings.Repeat("4", maxJoined), "five"}
+	var chunk []byte
+	for _, c := range contents {
+		chunk = append(append(chunk, entry(len(c))...), c...)
+	}
+	for name, tt := range map[string]struct {
+		json         bool
+		writes, sent int
+	}{
+		"binary": {false, 3, 3},
+		"JSON":   {true, 3, len(contents)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := newMetrics(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn := new(recorded)
+			s := &session{edge: &Edge{metrics: m}, json: tt.json, link: &link{Conn: conn, timeout: time.Second}}
+			if err := s.write(errand{chunk: chunk, pong: []byte("p")}); err != nil {
+				t.Fatal(err)
+			}
+			var want []byte
+			want = appendWire(want, gws.OpcodePong, []byte("p"))
+			cut, opcode := nextJoined, gws.OpcodeBinary
+			if tt.json {
+				cut, opcode = nextSingle, gws.OpcodeText
+			}
+			sent := 0
+			for rest := chunk; len(rest) > 0; sent++ {
+				var message []byte
+				message, rest = cut(rest)
+				want = appendWire(want, opcode, message)
+			}
+			if got := bytes.Join(conn.writes, nil); !bytes.Equal(got, want) {
+				t.Errorf("%d bytes were written that are not the %d of all frames in order", len(got), len(want))
+			}
+			if len(conn.writes) != tt.writes || sent != tt.sent {
+				t.Errorf("%d messages left with %d writes, want %d and %d", sent, len(conn.writes), tt.sent, tt.writes)
+			}
+		})
 	}
 }
 

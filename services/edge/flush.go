@@ -79,7 +79,8 @@ func (s *session) flush() {
 				content := s.encode(s.errorFrame(0, do.part.error))
 				_ = s.write(errand{chunk: append(entry(len(content)), content...)}) // if it fails, so does the close frame
 			}
-			_ = s.writeFrame(gws.OpcodeCloseConnection, binary.BigEndian.AppendUint16(nil, do.part.code))
+			farewell := binary.BigEndian.AppendUint16(nil, do.part.code)
+			_, _ = s.link.Write(appendWire(nil, gws.OpcodeCloseConnection, farewell))
 			_ = s.link.Close()
 			close(do.part.said)
 			return
@@ -134,11 +135,17 @@ func (s *session) giveUp(err error) {
 	s.link.abort()
 }
 
+// write writes WebSocket frames, as many at a time as fit into a buffer.
 func (s *session) write(do errand) error {
-	if do.pong != nil {
-		if err := s.writeFrame(gws.OpcodePong, do.pong); err != nil {
-			return err
+	wire := wires.Get().(*[]byte)
+	defer func() {
+		if cap(*wire) <= keepWire {
+			wires.Put(wire)
 		}
+	}()
+	b := (*wire)[:0]
+	if do.pong != nil {
+		b = appendWire(b, gws.OpcodePong, do.pong)
 	}
 	cut, opcode := nextJoined, gws.OpcodeBinary
 	if s.json {
@@ -146,26 +153,27 @@ func (s *session) write(do errand) error {
 	}
 	for rest := do.chunk; len(rest) > 0; {
 		var message []byte
-		message, rest = cut(rest)
-		if err := s.writeFrame(opcode, message); err != nil {
-			return err
+		if message, rest = cut(rest); len(b) > 0 && len(b)+len(message) > maxJoined {
+			if _, err := s.link.Write(b); err != nil {
+				return err
+			}
+			b = b[:0]
 		}
+		b = appendWire(b, opcode, message)
 		s.edge.metrics.sent.Inc()
 	}
-	return nil
-}
-
-// frameBuffers hold WebSocket frames while they are written. Spares are not kept when they are as large as a page.
-var frameBuffers = sync.Pool{New: func() any { return new([]byte) }}
-
-// writeFrame writes one WebSocket frame: a whole message, or a control frame.
-func (s *session) writeFrame(opcode gws.Opcode, payload []byte) error {
-	b := frameBuffers.Get().(*[]byte)
-	defer frameBuffers.Put(b)
-	*b = appendFrame((*b)[:0], opcode, payload)
-	_, err := s.link.Write(*b)
+	*wire = b
+	_, err := s.link.Write(b)
 	return err
 }
+
+// wires are buffers for WebSocket frames while they are written, apart from spares, which keep none that is as large as
+// a joined message. A writer takes one, so there are as many as goroutines that write, and the collector takes those
+// that are not used.
+var wires = sync.Pool{New: func() any { return new([]byte) }}
+
+// keepWire is how many bytes the largest of wires has that is used again: room for a joined message.
+const keepWire = 2 * maxJoined
 
 // encode makes the frame's content as the session speaks it, in a spare buffer, and counts refusals.
 func (s *session) encode(f *imv1.ServerFrame) []byte {

@@ -10,6 +10,8 @@ import (
 
 const (
 	maxControl = 125 // bytes of a control frame's payload
+	length16   = 126 // in place of a length: two bytes of it follow
+	length64   = 127 // in place of a length: eight bytes of it follow
 	maskBytes  = 4
 )
 
@@ -111,18 +113,18 @@ func parseHeader(data []byte) (h header, code uint16) {
 	}
 	end := 2
 	switch h.size {
-	case 126:
+	case length16:
 		end += 2
-	case 127:
+	case length64:
 		end += 8
 	}
 	if len(data) < end+maskBytes {
 		return header{}, 0
 	}
 	switch h.size {
-	case 126:
+	case length16:
 		h.size = uint64(binary.BigEndian.Uint16(data[2:]))
-	case 127:
+	case length64:
 		h.size = binary.BigEndian.Uint64(data[2:])
 		if h.size>>63 != 0 {
 			return header{}, closeProtocolError
@@ -143,17 +145,17 @@ func unmask(p []byte, mask uint32) {
 	}
 }
 
-// appendFrame appends a frame as a server writes it: a whole message, or a control frame.
-func appendFrame(b []byte, opcode gws.Opcode, payload []byte) []byte {
+// appendWire appends a frame as a server writes it: a whole message, or a control frame.
+func appendWire(b []byte, opcode gws.Opcode, payload []byte) []byte {
 	const final = 0x80
 	b = append(b, final|byte(opcode))
 	switch n := len(payload); {
-	case n <= maxControl:
+	case n < length16:
 		b = append(b, byte(n))
 	case n <= math.MaxUint16:
-		b = binary.BigEndian.AppendUint16(append(b, 126), uint16(n))
+		b = binary.BigEndian.AppendUint16(append(b, length16), uint16(n))
 	default:
-		b = binary.BigEndian.AppendUint64(append(b, 127), uint64(n))
+		b = binary.BigEndian.AppendUint64(append(b, length64), uint64(n))
 	}
 	return append(b, payload...)
 }

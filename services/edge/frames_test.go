@@ -185,7 +185,7 @@ func TestFramesAreWrittenWithTheShortestLength(t *testing.T) {
 		0: "\x82\x00", 125: "\x82\x7d", 126: "\x82\x7e\x00\x7e", 65535: "\x82\x7e\xff\xff", 65536: "\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00",
 	} {
 		payload := bytes.Repeat([]byte{7}, size)
-		got := appendFrame([]byte("before"), gws.OpcodeBinary, payload)
+		got := appendWire([]byte("before"), gws.OpcodeBinary, payload)
 		if want := "before" + header + string(payload); string(got) != want {
 			t.Errorf("%d bytes: got the header %x, want %x", size, got[6:min(16, len(got))], header)
 		}

@@ -9,9 +9,9 @@ import (
 // lingerTime is how long a client may take to read what was said at the end and to close its side.
 const lingerTime = 2 * time.Second
 
-// link is the network connection of a session, of which gws makes a WebSocket. It gives every write a deadline, and closes in two
-// steps: what is on its way from the client when the server closes would otherwise make the kernel reset the connection
-// and throw the server's last words away unread.
+// link is the network connection of a session; gws only shakes hands on it. It gives every write a deadline, and closes in
+// two steps: what is on its way from the client when the server closes would otherwise make the kernel reset the
+// connection and throw the server's last words away unread.
 type link struct {
 	net.Conn
 	timeout time.Duration
@@ -22,7 +22,7 @@ type link struct {
 	linger  atomic.Pointer[time.Timer] // closes the connection; nil until the server's side is closed
 }
 
-// Write writes one WebSocket frame, or the answer to the handshake.
+// Write writes WebSocket frames, or the answer to the handshake.
 func (l *link) Write(p []byte) (int, error) {
 	if l.broken.Load() {
 		return 0, net.ErrClosed

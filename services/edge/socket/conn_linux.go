@@ -192,14 +192,14 @@ func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 // plain is an error of a file as one of a connection.
 func plain(err error) error {
 	if err == nil {
-		return nil // most often, and of has a price
+		return nil // the usual case; errors.As would make path escape to the heap
 	}
-	var of *os.PathError
+	var path *os.PathError
 	switch {
 	case errors.Is(err, os.ErrClosed):
 		return net.ErrClosed
-	case errors.As(err, &of):
-		return of.Err
+	case errors.As(err, &path):
+		return path.Err
 	}
 	return err
 }
