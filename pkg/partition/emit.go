@@ -63,11 +63,15 @@ func (l *loop) ack() {
 	l.stream.Ack(l.emitted)
 }
 
-// tidy takes note of an emission that has returned. When there was none, nothing has happened for a while: the
+// tidy takes note of a sync or an emission that has returned. When there was none, nothing has happened for a while: the
 // checkpoint is brought up to what was emitted, so that a crash after a long pause does not ask for messages that the
 // stream has let go of; a stream that is full, and so brings no message that would lead to it, is trimmed; and messages
 // that are there but went to another reader are noticed, as bus.ErrInterrupted.
 func (l *loop) tidy(ctx context.Context) error {
+	if l.cut != nil && l.cut.synced.Err() != nil {
+		l.trim(ctx)
+		return nil
+	}
 	if l.flight != nil {
 		if l.flight.landed.Err() == nil {
 			return nil

@@ -43,6 +43,7 @@ type loop struct {
 	emitted uint64  // last sequence whose emission has returned
 	flight  *flight // the emission under way, nil when there is none
 	acked   time.Time
+	cut     *cut      // that the stream is about to get, nil when there is none
 	trimmed time.Time // when the stream was looked at for the last time
 	room    uint64    // bytes that the stream may hold; 0: no bound
 	taken   uint64    // about how many bytes were read since the stream was looked at
@@ -53,6 +54,8 @@ func (l *loop) run(ctx context.Context, key []byte) error {
 	// An emission under way is let out after ctx ended, for a while: it spares the next owner the repetition.
 	emitting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	if err := l.takeOver(ctx, key); err != nil {
 		return fmt.Errorf("take over: %w", err)
 	}
@@ -71,6 +74,10 @@ func (l *loop) run(ctx context.Context, key []byte) error {
 	cancel()
 	if l.flight != nil {
 		<-l.flight.landed.Done()
+	}
+	stop()
+	if l.cut != nil {
+		<-l.cut.synced.Done()
 	}
 	return err
 }
@@ -191,13 +198,16 @@ func (l *loop) next(ctx context.Context) ([]bus.Msg, error) {
 	}
 }
 
-// receive waits for messages: idle at the most, and no longer than the emission under way takes. It reports whether that
-// is over.
+// receive waits for messages: idle at the most, and no longer than the emission and the sync under way take. It reports
+// whether that is over.
 func (l *loop) receive(ctx context.Context) (msgs []bus.Msg, over bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, idle)
 	defer cancel()
 	if l.flight != nil {
 		defer context.AfterFunc(l.flight.landed, cancel)()
+	}
+	if l.cut != nil {
+		defer context.AfterFunc(l.cut.synced, cancel)()
 	}
 	msgs, err = l.stream.Next(ctx, maxMessages, maxBytes)
 	return msgs, ctx.Err() != nil, err

@@ -14,47 +14,77 @@ const (
 	overhead  = 150 // bytes about, that a stream holds of a message besides its payload
 )
 
+// cut is what is about to be removed from the stream, once the store is durable: a power loss may take it back to what was
+// synced, and from there it is replayed from the stream. A sync may take a second, and messages go on meanwhile.
+type cut struct {
+	below  uint64
+	of     bus.StreamState // the stream, as it was looked at
+	synced context.Context // done once the sync has returned
+	err    error           // what it returned, to be read after that
+}
+
 // trim removes what need not be kept, so that a stream's bounds hold for what waits and not for what was: streams drop
 // nothing by themselves. It looks every few seconds, and sooner when so much was read that the stream may be filling up.
 func (l *loop) trim(ctx context.Context) {
-	if time.Since(l.trimmed) < trimEvery && (l.room == 0 || l.taken < l.room/4) {
-		return
-	}
-	l.trimmed, l.taken = time.Now(), 0
-	st, err := l.stream.State(ctx)
-	if err == nil {
-		l.room = st.MaxBytes
-		err = l.cut(ctx, st)
+	var err error
+	switch {
+	case l.cut != nil && l.cut.synced.Err() != nil:
+		err = l.purge(ctx, l.cut)
+		l.cut = nil
+	case l.cut == nil && (time.Since(l.trimmed) >= trimEvery || l.room > 0 && l.taken >= l.room/4):
+		err = l.measure(ctx)
 	}
 	if err != nil && ctx.Err() == nil {
 		l.log.Warn("stream not trimmed", "err", err)
 	}
 }
 
-// cut removes everything that is emitted from a stream that is more than half full, else what is older than is asked
-// for. The store must be durable first: a power loss may take it back to what was synced, and from there it is replayed
-// from the stream.
-func (l *loop) cut(ctx context.Context, st bus.StreamState) error {
+// measure looks what may be removed: of a stream that is more than half full everything that is emitted, else what is
+// older than is asked for.
+func (l *loop) measure(ctx context.Context) error {
+	l.trimmed, l.taken = time.Now(), 0
+	st, err := l.stream.State(ctx)
+	if err != nil {
+		return err
+	}
+	l.room = st.MaxBytes
 	below := l.fence.record.GetEmitted() // the last of them stays: a take-over compares it with the checkpoint
 	switch {
 	case below <= st.First:
 		return nil
 	case st.MaxBytes > 0 && st.Bytes >= st.MaxBytes/2:
 	case l.keep > 0 && st.Now.Sub(st.Oldest) > l.keep+l.keep/8: // not for every single message
-		var err error
 		if below, err = l.since(ctx, st.Now.Add(-l.keep), st.First, below); err != nil {
 			return fmt.Errorf("look for what is older than %s: %w", l.keep, err)
 		}
 	default:
 		return nil
 	}
-	if err := l.store.Sync(ctx); err != nil {
-		return fmt.Errorf("sync the store: %w", err)
+	synced, done := context.WithCancel(context.Background())
+	c := &cut{below: below, of: st, synced: synced}
+	l.cut = c
+	go func() { // joined by purge, or at the end of run
+		defer done()
+		c.err = l.store.Sync(ctx)
+	}()
+	return nil
+}
+
+// purge makes a cut whose sync has returned, unless another stream has taken the place of the one that was looked at.
+func (l *loop) purge(ctx context.Context, c *cut) error {
+	if c.err != nil {
+		return fmt.Errorf("sync the store: %w", c.err)
 	}
-	if err := l.stream.Purge(ctx, below); err != nil {
+	switch st, err := l.stream.State(ctx); {
+	case err != nil:
+		return err
+	case !st.Created.Equal(c.of.Created):
+		return nil
+	}
+	if err := l.stream.Purge(ctx, c.below); err != nil {
 		return err
 	}
-	l.log.Info("stream trimmed", "below", below, "bytes", st.Bytes)
+	l.log.Info("stream trimmed", "below", c.below, "bytes", c.of.Bytes)
 	return nil
 }
 

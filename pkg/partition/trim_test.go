@@ -35,6 +35,54 @@ func TestStreamThatFillsUpFastIsTrimmedInTime(t *testing.T) {
 	})
 }
 
+// Messages go on while the store syncs for a trim, which is made afterwards, unless the stream is another one by then.
+func TestMessagesGoOnWhileTheStoreSyncsForATrim(t *testing.T) {
+	for name, replaced := range map[string]bool{"the same stream": false, "another stream": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(1, 1)
+				s := w.streams[w.parts[0]]
+				s.max = 3000
+				h, ctx := w.process("anna")
+				end := make(chan error, 1)
+				go func() { end <- h.own(ctx, w.parts[0]) }() // joined below
+				w.feed(10)
+				if missing := w.settle(time.Minute); missing != "" {
+					t.Fatal(missing)
+				}
+				w.set(func() { h.stopAt = "sync" })
+				time.Sleep(trimEvery)
+				w.feed(10)
+				<-h.stopped // the store begins to sync
+				w.feed(1)
+				if missing := w.settle(time.Minute); missing != "" {
+					t.Errorf("the store syncs: %s", missing)
+				}
+				w.set(func() {
+					if s.first != 1 {
+						t.Error("trimmed before the store has synced")
+					}
+					if replaced {
+						s.created = time.Now()
+					}
+				})
+				<-h.stopped // and goes on
+				time.Sleep(time.Second)
+				w.set(func() {
+					if trimmed := s.first > 1; trimmed == replaced {
+						t.Errorf("trimmed: %v", trimmed)
+					}
+				})
+				h.cancel()
+				<-end
+				for _, bad := range w.wrong {
+					t.Error(bad)
+				}
+			})
+		})
+	}
+}
+
 // What is handled is kept for as long as is asked for, and what is not handled however old it gets.
 func TestStreamKeepsWhatIsNotHandledHoweverOldItIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
