@@ -21,7 +21,8 @@ const (
 	driverTiKV   = "tikv"
 )
 
-// syncEvery bounds what a kill takes from a store in this process, and with it what a start has to replay.
+// syncEvery bounds what a kill takes from a store in this process, and with it what a start has to replay: commits of so
+// long, and those of as long as the sync under way takes.
 const syncEvery = 2 * time.Second
 
 // openStore opens the chains.

@@ -1,10 +1,10 @@
 // Package pebble is the driver of package kv for one process, over Pebble. Commits are atomic and in order; after a
 // crash a prefix of them is there, each with its fence, and it reaches at least to the last Sync that answered nil
 // (with Config.SyncCommits to the last Commit that did). What comes after waits in memory: in two stages, 256 MiB at
-// the most. While the disk is full, commits and Sync answer kv.ErrUnavailable and reads go on; once there is room the
-// store goes on by itself and nothing is lost. Any other failed write, a failed fsync above all, makes the store answer
-// kv.ErrUnavailable to everything: what is on the disk is then as after a power loss, and Close and New bring it back,
-// in the same process too. No error of the disk ends the process.
+// the most, and half as much again while one is handed to Pebble. While the disk is full, commits and Sync answer
+// kv.ErrUnavailable and reads go on; once there is room the store goes on by itself and nothing is lost. Any other failed
+// write, a failed fsync above all, makes the store answer kv.ErrUnavailable to everything: what is on the disk is then as
+// after a power loss, and Close and New bring it back, in the same process too. No error of the disk ends the process.
 package pebble
 
 import (

@@ -24,7 +24,7 @@ type Cost struct {
 	RSS     float64 `json:"rss_mb"`                      // resident memory after them, 10^6 bytes
 	PeakRSS float64 `json:"peak_rss_mb"`
 	// Streamed is the messages that the streams took for each acknowledged one. A stream that syncs always syncs each
-	// before it is acknowledged, so it is the number of fsyncs of the streams; the store syncs itself every two seconds.
+	// before it is acknowledged, so it is the number of fsyncs of the streams; the store's own are not among them.
 	Streamed float64 `json:"stream_messages_per_message"`
 }
 
