@@ -123,9 +123,10 @@ func (s *Store) write(st *stage) error {
 	if st.count == 0 {
 		return nil
 	}
+	s.awaitCompactions()
 	p := newPace(s.hurried)
 	all := st.newest(p)
-	if large && s.sublevels < s.options.L0StopWritesThreshold { // Pebble lets batches wait, not tables
+	if large {
 		err := s.writeTable(st, all, p)
 		if err == nil || !s.disk.alive() {
 			return err
@@ -152,6 +153,37 @@ func (s *Store) look() {
 	m := s.db.Metrics()
 	s.looked, s.sublevels = time.Now(), int(m.Levels[0].Sublevels)
 	s.disk.late.Store(s.sublevels >= s.options.L0CompactionThreshold || m.MemTable.Count > 2)
+}
+
+const (
+	mostSublevels = 40               // of level 0, before a stage waits for compactions; a read visits each
+	mostPatience  = 40 * time.Second // of a stage that waits
+)
+
+// awaitCompactions waits while level 0 is deep. Pebble would let batches wait, not tables, and without end: a table that a
+// compaction could not read is left alone for half a minute or more, and no compaction is looked for afterwards before
+// something is written. Neither Close nor a failure of the disk could call back who waits there.
+func (s *Store) awaitCompactions() {
+	if s.sublevels < s.mostSublevels {
+		return
+	}
+	s.log.Info("store: what is committed waits for compactions", "sublevels", s.sublevels)
+	end := time.After(s.patience)
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for s.sublevels >= s.mostSublevels {
+		select {
+		case <-tick.C:
+			s.look()
+		case <-end:
+			s.log.Warn("store: compactions do not come on; written all the same", "sublevels", s.sublevels)
+			return
+		case <-s.disk.hurry:
+			return
+		case <-s.disk.failed:
+			return
+		}
+	}
 }
 
 func (s *Store) writeBatch(st *stage, all []keyed, p *pace) error {

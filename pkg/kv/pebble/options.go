@@ -28,8 +28,8 @@ func options(cfg Config, d *disk) *pdb.Options {
 		CacheSize:                   cfg.CacheBytes + 2*memTable, // Pebble takes memtables off its cache
 		MemTableSize:                memTable,
 		MemTableStopWritesThreshold: 8,
-		L0CompactionThreshold:       8,  // twice the sub-levels that a compaction takes, and a read visits, at the least
-		L0StopWritesThreshold:       40, // sub-levels; a read visits each
+		L0CompactionThreshold:       8,       // twice the sub-levels that a compaction takes, and a read visits, at the least
+		L0StopWritesThreshold:       1 << 20, // none; see Store.awaitCompactions
 		LBaseMaxBytes:               64 << 20,
 		WALBytesPerSync:             1 << 20, // so that a Sync after many unsynced commits finds little to do
 		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
@@ -48,8 +48,11 @@ func events(l *logger) *pdb.EventListener {
 	own := pdb.EventListener{
 		BackgroundError: func(err error) { l.warn("store: flush or compaction failed, and is tried again", err) },
 		DataCorruption:  func(i pdb.DataCorruptionInfo) { l.warn("store: corrupt file "+i.Path, i.Details) },
-		WriteStallBegin: func(i pdb.WriteStallBeginInfo) { l.log.Info("store: commits wait for flushes: " + i.Reason) },
-		WriteStallEnd:   func() { l.log.Info("store: commits go on") },
+		WriteStallBegin: func(i pdb.WriteStallBeginInfo) {
+			l.disk.late.Store(true)
+			l.log.Info("store: commits wait for flushes: " + i.Reason)
+		},
+		WriteStallEnd: func() { l.log.Info("store: commits go on") },
 	}
 	if l.log.Enabled(context.Background(), slog.LevelDebug) {
 		all := pdb.MakeLoggingEventListener(l)

@@ -59,9 +59,14 @@ var seed = maphash.MakeSeed()
 // newStage has room in its table for as many keys as the stage before had.
 func newStage(before *stage) *stage {
 	s := new(stage)
-	if before.held > firstTable/2 {
-		s.table = make([]uint64, len(before.table))
+	if before.held <= firstTable/2 {
+		return s
 	}
+	size := firstTable
+	for 2*(before.held+together) > size {
+		size *= 2
+	}
+	s.table = make([]uint64, size)
 	return s
 }
 

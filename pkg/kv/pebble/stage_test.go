@@ -204,28 +204,6 @@ func TestTableWithoutLinks(t *testing.T) {
 	}
 }
 
-// Where compactions do not keep up, tables wait for them as batches do.
-func TestTablesWaitForCompactions(t *testing.T) {
-	const most = 4
-	s := open(t, Config{Dir: "store", FS: vfs.NewMem(), tableBytes: 1, tune: func(o *pdb.Options) {
-		o.DisableAutomaticCompactions, o.L0CompactionThreshold, o.L0StopWritesThreshold = true, most, most
-	}})
-	for i := range 3 * most {
-		b := &kv.Batch{Fence: fmt.Appendf(nil, "fence%d", i), Next: []byte("1")}
-		b.Put([]byte("a"), []byte("1"))
-		b.Put([]byte("z"), []byte("1"))
-		if err := s.Commit(t.Context(), b); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Sync(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := int(s.db.Metrics().Levels[0].Sublevels); n > most {
-		t.Errorf("%d levels of tables, want %d at most", n, most)
-	}
-}
-
 // A crash may leave the table under both of its names; what is written next must not go into the same file.
 func TestTableThatACrashLeftIsNotWrittenTo(t *testing.T) {
 	dir := t.TempDir()

@@ -44,6 +44,8 @@ type Config struct {
 	tableBytes int
 	tune       func(*pdb.Options)
 	poll       time.Duration
+	sublevels  int
+	patience   time.Duration
 }
 
 func (c *Config) validate() error {
@@ -61,6 +63,12 @@ func (c *Config) validate() error {
 	}
 	if c.tableBytes == 0 {
 		c.tableBytes = defaultTable
+	}
+	if c.sublevels == 0 {
+		c.sublevels = mostSublevels
+	}
+	if c.patience == 0 {
+		c.patience = mostPatience
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -85,11 +93,13 @@ type Store struct {
 	looked    time.Time // when what Pebble has to do was looked at; of the holder of drains, as is
 	sublevels int       // how many level 0 had then
 
-	commits    atomic.Uint64 // so far
-	filling    atomic.Bool   // fresh is at least half full
-	waiters    atomic.Int32  // calls of Sync in progress
-	stageBytes int
-	tableBytes int
+	commits       atomic.Uint64 // so far
+	filling       atomic.Bool   // fresh is at least half full
+	waiters       atomic.Int32  // calls of Sync in progress
+	stageBytes    int
+	tableBytes    int
+	mostSublevels int
+	patience      time.Duration
 
 	staging  sync.RWMutex  // guards the fields below, and what is in fresh
 	fresh    *stage        // takes the commits
@@ -110,7 +120,8 @@ func New(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("pebble: %w", err)
 	}
 	s := &Store{log: cfg.Log, sync: cfg.SyncCommits, syncs: make(chan struct{}, 64),
-		drains: make(chan struct{}, 1), fresh: new(stage), swapped: make(chan struct{}), stageBytes: cfg.stageBytes, tableBytes: cfg.tableBytes}
+		drains: make(chan struct{}, 1), fresh: new(stage), swapped: make(chan struct{}), stageBytes: cfg.stageBytes,
+		tableBytes: cfg.tableBytes, mostSublevels: cfg.sublevels, patience: cfg.patience}
 	for i := range s.turns {
 		s.turns[i] = make(chan struct{}, 1)
 	}
