@@ -113,7 +113,7 @@ func (p *partition) plan() []*imv1.SessionRequest {
 	return p.cut(everything, add, drop)
 }
 
-// cut divides a registration into requests of bounded size. Only the first one replaces.
+// cut divides a registration into requests of bounded size. The first one replaces, with the others behind it.
 func (p *partition) cut(replace bool, add, drop []string) []*imv1.SessionRequest {
 	var requests []*imv1.SessionRequest
 	for first := true; first || len(add)+len(drop) > 0; first = false {
@@ -122,6 +122,7 @@ func (p *partition) cut(replace bool, add, drop []string) []*imv1.SessionRequest
 		r.AddUserIds, add = add[:n], add[n:]
 		n = min(len(drop), maxRegistered-n)
 		r.DropUserIds, drop = drop[:n], drop[n:]
+		r.More = replace && len(add)+len(drop) > 0
 		requests = append(requests, r)
 	}
 	return requests

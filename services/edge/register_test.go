@@ -168,7 +168,7 @@ func TestLargeRegistrationsAreCut(t *testing.T) {
 	total := 0
 	for i, r := range requests {
 		total += len(r.GetAddUserIds())
-		if r.GetReplace() != (i == 0) || len(r.GetAddUserIds()) > maxRegistered || len(r.GetDropUserIds()) > 0 {
+		if r.GetReplace() != (i == 0) || r.GetMore() != (i < len(requests)-1) || len(r.GetAddUserIds()) > maxRegistered || len(r.GetDropUserIds()) > 0 {
 			t.Errorf("request %d: replace %v, %d users", i, r.GetReplace(), len(r.GetAddUserIds()))
 		}
 	}

@@ -1,6 +1,7 @@
 package sequencer
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ type sessions struct {
 type edgeSessions struct {
 	id    string
 	users map[string]struct{}
+	stale map[string]struct{} // of users, those that a registration under way has not named yet
 	heard time.Time
 	lane  uint64 // last lane_sequence sent
 }
@@ -48,18 +50,23 @@ func (s *sessions) register(r *imv1.SessionRequest, now time.Time) *imv1.Session
 	}
 	e.heard = now
 	if r.GetReplace() {
-		for u := range e.users {
-			s.drop(e, u)
-		}
+		e.stale = maps.Clone(e.users)
 	}
 	for _, u := range r.GetDropUserIds() {
 		s.drop(e, u)
 	}
 	for _, u := range r.GetAddUserIds() {
+		delete(e.stale, u)
 		if _, ok := e.users[u]; !ok {
 			e.users[u] = struct{}{}
 			s.users[u] = append(s.users[u], e)
 		}
+	}
+	if !r.GetMore() {
+		for u := range e.stale {
+			s.drop(e, u)
+		}
+		e.stale = nil
 	}
 	return &imv1.SessionReply{Epoch: s.epoch, Known: true, LaneSequence: e.lane}
 }

@@ -407,12 +407,15 @@ type SessionRequest struct {
 	EdgeId string `protobuf:"bytes,1,opt,name=edge_id,json=edgeId,proto3" json:"edge_id,omitempty"`
 	// The user partition.
 	Partition uint32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
-	// True: add_user_ids is all that the edge has in the partition, whatever was registered before.
+	// True: add_user_ids, with those of the requests that follow while more is true, is all that the edge has in the
+	// partition, whatever was registered before. Whoever was and is not named gets deliveries until the last of them.
 	Replace bool `protobuf:"varint,3,opt,name=replace,proto3" json:"replace,omitempty"`
 	// Users who now have a session at the edge.
 	AddUserIds []string `protobuf:"bytes,4,rep,name=add_user_ids,json=addUserIds,proto3" json:"add_user_ids,omitempty"`
 	// Users whose last session at the edge ended.
-	DropUserIds   []string `protobuf:"bytes,5,rep,name=drop_user_ids,json=dropUserIds,proto3" json:"drop_user_ids,omitempty"`
+	DropUserIds []string `protobuf:"bytes,5,rep,name=drop_user_ids,json=dropUserIds,proto3" json:"drop_user_ids,omitempty"`
+	// The next request goes on with what this one began to replace.
+	More          bool `protobuf:"varint,6,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -480,6 +483,13 @@ func (x *SessionRequest) GetDropUserIds() []string {
 		return x.DropUserIds
 	}
 	return nil
+}
+
+func (x *SessionRequest) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // SessionReply answers a SessionRequest. An empty request renews the edge's registration.
@@ -1008,14 +1018,15 @@ const file_im_v1_edge_proto_rawDesc = "" +
 	"user_index\x18\x02 \x01(\x04R\tuserIndex\"O\n" +
 	"\fReadDelivery\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12&\n" +
-	"\x05moved\x18\x02 \x01(\v2\x10.im.v1.ReadMovedR\x05moved\"\xa7\x01\n" +
+	"\x05moved\x18\x02 \x01(\v2\x10.im.v1.ReadMovedR\x05moved\"\xbb\x01\n" +
 	"\x0eSessionRequest\x12\x17\n" +
 	"\aedge_id\x18\x01 \x01(\tR\x06edgeId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x18\n" +
 	"\areplace\x18\x03 \x01(\bR\areplace\x12 \n" +
 	"\fadd_user_ids\x18\x04 \x03(\tR\n" +
 	"addUserIds\x12\"\n" +
-	"\rdrop_user_ids\x18\x05 \x03(\tR\vdropUserIds\"\x82\x01\n" +
+	"\rdrop_user_ids\x18\x05 \x03(\tR\vdropUserIds\x12\x12\n" +
+	"\x04more\x18\x06 \x01(\bR\x04more\"\x82\x01\n" +
 	"\fSessionReply\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x12#\n" +
