@@ -61,7 +61,7 @@ func TestStagesWaitForCompactions(t *testing.T) {
 			if n := s.db.Metrics().Levels[0].Sublevels; n != shallow {
 				t.Errorf("level 0 has %d sub-levels, want %d", n, shallow)
 			}
-			if !s.disk.hurried() {
+			if s.disk.ease() > 0 {
 				t.Error("compactions rest while a stage waits for them")
 			}
 			if err := s.db.Compact(t.Context(), []byte{0}, []byte{255}, false); err != nil {
@@ -146,7 +146,7 @@ func TestNothingRestsWhilePebbleStopsWrites(t *testing.T) {
 		begin := o.EventListener.WriteStallBegin
 		o.EventListener.WriteStallBegin = func(i pdb.WriteStallBeginInfo) {
 			begin(i)
-			if stalls.Add(1); !s.disk.hurried() {
+			if stalls.Add(1); s.disk.ease() > 0 {
 				resting.Add(1)
 			}
 		}

@@ -28,9 +28,9 @@ type disk struct {
 	log    *slog.Logger
 	poll   time.Duration // until a write that found the disk full tries again
 
-	failed chan struct{} // closed by the first failure
-	hurry  chan struct{} // closed when nothing may wait any longer
-	late   atomic.Bool   // flushes and compactions lag, and must not rest
+	failed  chan struct{} // closed by the first failure
+	hurry   chan struct{} // closed when nothing may wait any longer
+	relaxed atomic.Int32  // the ease of flushes and compactions, by what there is to do
 
 	mu      sync.Mutex    // guards the fields below
 	patient bool          // writes may wait; false while Pebble opens and closes
@@ -43,10 +43,12 @@ type disk struct {
 var _ vfs.FS = (*disk)(nil)
 
 func newDisk(fsys vfs.FS, dir string, log *slog.Logger) *disk {
-	return &disk{
+	d := &disk{
 		FS: fsys, dir: dir, log: log, poll: 100 * time.Millisecond,
 		failed: make(chan struct{}), hurry: make(chan struct{}), full: make(chan struct{}),
 	}
+	d.relaxed.Store(mostEase)
+	return d
 }
 
 // bePatient lets writes wait for room from now on.
@@ -62,8 +64,13 @@ func (d *disk) isPatient() bool {
 	return d.patient
 }
 
-// hurried reports whether flushes and compactions may not rest.
-func (d *disk) hurried() bool { return d.late.Load() || !d.isPatient() }
+// ease is that of flushes and compactions.
+func (d *disk) ease() int {
+	if !d.isPatient() {
+		return 0
+	}
+	return int(d.relaxed.Load())
+}
 
 // stopWaiting makes writes fail that find no room, so that Pebble can be closed. Called once.
 func (d *disk) stopWaiting() {
@@ -221,7 +228,7 @@ func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, er
 	}
 	f, err := d.create("create", name, func() (vfs.File, error) { return d.FS.Create(name, category) })
 	if f, ok := f.(*file); ok && background {
-		f.pace = newPace(d.hurried)
+		f.pace = newPace(d.ease)
 	}
 	if err == nil && strings.HasPrefix(d.PathBase(name), "MANIFEST-") {
 		d.once("sync", d.dir, d.syncDir)

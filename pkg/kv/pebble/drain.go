@@ -38,7 +38,7 @@ func (s *Store) lockRoom(ctx context.Context) error {
 	full := s.disk.fullness()
 	for {
 		s.staging.Lock()
-		s.filling.Store(s.fresh.bytes >= s.stageBytes/2)
+		s.filled.Store(int64(s.fresh.bytes))
 		if s.fresh.bytes < s.stageBytes {
 			return nil
 		}
@@ -95,7 +95,7 @@ func (s *Store) drain() {
 	s.draining, s.fresh = full, newStage(full)
 	close(s.swapped)
 	s.swapped = make(chan struct{})
-	s.filling.Store(false)
+	s.filled.Store(0)
 	s.staging.Unlock()
 	if full.bytes >= muchToDrain {
 		stepBack()
@@ -124,7 +124,7 @@ func (s *Store) write(st *stage) error {
 		return nil
 	}
 	s.awaitCompactions()
-	p := newPace(s.hurried)
+	p := newPace(s.ease)
 	all := st.newest(p)
 	if large {
 		err := s.writeTable(st, all, p)
@@ -139,20 +139,28 @@ func (s *Store) write(st *stage) error {
 	return nil
 }
 
-// hurried reports whether the stage that is written should be as soon as possible: somebody waits for it, or the next one
-// is filling up.
-func (s *Store) hurried() bool {
-	return s.sync || s.waiters.Load() > 0 || s.filling.Load() || !s.disk.isPatient()
+// ease is that of writing a stage. It presses while somebody waits for it, and the more the fuller the next one is.
+func (s *Store) ease() int {
+	if s.sync || s.waiters.Load() > 0 || !s.disk.isPatient() {
+		return 0
+	}
+	return easeAt(int(s.filled.Load()), s.stageBytes/2, s.stageBytes)
 }
 
 // lookEvery is how often it is looked at what Pebble has to do, at the least. That takes locks.
 const lookEvery = 100 * time.Millisecond
 
-// look looks at what Pebble has to do. Flushes and compactions are late, and do not rest, long before writes wait for them.
+// look looks at what Pebble has to do. Flushes press when memtables queue up, compactions from when Pebble begins with
+// them, at half of the sub-levels that they are tuned to, and more with each further one.
 func (s *Store) look() {
 	m := s.db.Metrics()
 	s.looked, s.sublevels = time.Now(), int(m.Levels[0].Sublevels)
-	s.disk.late.Store(s.sublevels >= s.options.L0CompactionThreshold || m.MemTable.Count > 2)
+	most := s.options.L0CompactionThreshold
+	ease := easeAt(s.sublevels, most/2, most)
+	if m.MemTable.Count > 2 {
+		ease = 0
+	}
+	s.disk.relaxed.Store(int32(ease))
 }
 
 const (

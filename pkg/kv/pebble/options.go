@@ -28,7 +28,7 @@ func options(cfg Config, d *disk) *pdb.Options {
 		CacheSize:                   cfg.CacheBytes + 2*memTable, // Pebble takes memtables off its cache
 		MemTableSize:                memTable,
 		MemTableStopWritesThreshold: 8,
-		L0CompactionThreshold:       8,       // twice the sub-levels that a compaction takes, and a read visits, at the least
+		L0CompactionThreshold:       16,      // twice the sub-levels that a compaction takes, and a read visits, at the least
 		L0StopWritesThreshold:       1 << 20, // none; see Store.awaitCompactions
 		LBaseMaxBytes:               64 << 20,
 		WALBytesPerSync:             1 << 20, // so that a Sync after many unsynced commits finds little to do
@@ -49,7 +49,7 @@ func events(l *logger) *pdb.EventListener {
 		BackgroundError: func(err error) { l.warn("store: flush or compaction failed, and is tried again", err) },
 		DataCorruption:  func(i pdb.DataCorruptionInfo) { l.warn("store: corrupt file "+i.Path, i.Details) },
 		WriteStallBegin: func(i pdb.WriteStallBeginInfo) {
-			l.disk.late.Store(true)
+			l.disk.relaxed.Store(0)
 			l.log.Info("store: commits wait for flushes: " + i.Reason)
 		},
 		WriteStallEnd: func() { l.log.Info("store: commits go on") },

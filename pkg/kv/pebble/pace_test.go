@@ -14,19 +14,20 @@ import (
 
 func TestWorkInTheBackgroundRests(t *testing.T) {
 	for _, tt := range []struct {
-		name    string
-		worked  time.Duration
-		hurried bool
-		want    time.Duration
+		name   string
+		worked time.Duration
+		ease   int
+		want   time.Duration
 	}{
-		{"within a stint", stint / 2, false, 0},
-		{"after a stint", stint, false, restFor * stint},
-		{"after a long piece", time.Second, false, restFor * 2 * stint},
-		{"when somebody waits", time.Second, true, 0},
+		{"within a stint", stint / 2, mostEase, 0},
+		{"after a stint", stint, mostEase, mostEase * stint},
+		{"after a stint, pressed", stint, 1, stint},
+		{"after a long piece", time.Second, mostEase, mostEase * 2 * stint},
+		{"when somebody waits", time.Second, 0, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newPace(func() bool { return tt.hurried })
+				p := newPace(func() int { return tt.ease })
 				time.Sleep(tt.worked)
 				before := time.Now()
 				p.rest()
@@ -43,8 +44,8 @@ func TestWorkInTheBackgroundRests(t *testing.T) {
 	}
 }
 
-// A stage that is being written hurries while the next one is half full, while somebody waits for the disk, and while the
-// store is closed.
+// A stage that is being written presses the more the fuller the next one is, and does not rest at all while somebody waits
+// for the disk, nor while the store is closed.
 func TestWhatSomebodyWaitsForDoesNotRest(t *testing.T) {
 	s, err := New(Config{Dir: t.TempDir(), stageBytes: 10_000})
 	if err != nil {
@@ -52,32 +53,35 @@ func TestWhatSomebodyWaitsForDoesNotRest(t *testing.T) {
 	}
 	shut := sync.OnceFunc(func() { _ = s.Close() })
 	defer shut()
-	expect := func(when string, want bool) {
+	expect := func(when string, want int) {
 		t.Helper()
-		if got := s.hurried(); got != want {
-			t.Errorf("%s: hurried is %v, want %v", when, got, want)
+		if got := s.ease(); got != want {
+			t.Errorf("%s: the ease is %v, want %v", when, got, want)
 		}
 	}
 	commit := committer(t, s)
-	expect("with nothing to write", false)
+	expect("with nothing to write", mostEase)
 	commit(1000)
 	commit(1000)
-	expect("with little in the stage", false)
+	expect("with little in the stage", mostEase)
 	commit(5000)
 	commit(10)
-	expect("with the stage half full", true)
+	expect("with seven tenths of the stage", 2)
+	commit(2000)
+	commit(10)
+	expect("with nearly all of the stage", 0)
 	if err := s.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	expect("with an empty stage", false)
+	expect("with an empty stage", mostEase)
 
 	for _, tt := range []struct {
 		name string
 		sync func(context.Context) error
-		want bool
+		want int
 	}{
-		{"with a sync for which nobody waits", s.syncAtEase, false},
-		{"with one who waits", s.Sync, true},
+		{"with a sync for which nobody waits", s.syncAtEase, mostEase},
+		{"with one who waits", s.Sync, 0},
 	} {
 		s.drains <- struct{}{} // a stage is being written
 		synced := make(chan error)
@@ -88,23 +92,23 @@ func TestWhatSomebodyWaitsForDoesNotRest(t *testing.T) {
 		if err := <-synced; err != nil {
 			t.Fatal(err)
 		}
-		expect("afterwards", false)
+		expect("afterwards", mostEase)
 	}
 
-	if s.disk.hurried() {
-		t.Error("compactions are hurried with nothing to compact")
+	if got := s.disk.ease(); got != mostEase {
+		t.Errorf("with nothing to compact: the ease of compactions is %d, want %d", got, mostEase)
 	}
 	shut()
-	expect("after closing", true)
-	if !s.disk.hurried() {
+	expect("after closing", 0)
+	if s.disk.ease() != 0 {
 		t.Error("compactions rest while the store is being closed")
 	}
 }
 
-// Compactions that lag do not rest, however small the stages are.
+// Compactions press the more the deeper level 0 is, however small the stages are.
 func TestWhatLagsDoesNotRest(t *testing.T) {
 	s, err := New(Config{Dir: t.TempDir(), tune: func(o *pdb.Options) {
-		o.L0CompactionThreshold = 2
+		o.L0CompactionThreshold = 8
 		o.DisableAutomaticCompactions = true
 	}})
 	if err != nil {
@@ -112,31 +116,34 @@ func TestWhatLagsDoesNotRest(t *testing.T) {
 	}
 	defer func() { _ = s.Close() }()
 	commit := committer(t, s)
-	expect := func(when string, want bool) {
-		t.Helper()
+	for deep, want := range []int{0: 4, 1: 4, 2: 4, 3: 4, 4: 4, 5: 3, 6: 2, 7: 1, 8: 0, 9: 0} {
+		for s.db.Metrics().Levels[0].Sublevels < int32(deep) {
+			commit(100)
+			if err := s.Sync(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.db.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.looked = time.Time{}
 		if err := s.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.disk.hurried(); got != want {
-			t.Errorf("%s: hurried is %v, want %v", when, got, want)
+		if got := s.disk.ease(); got != want {
+			t.Errorf("with %d sub-levels the ease is %d, want %d", deep, got, want)
 		}
 	}
-	for range 3 {
-		commit(100)
-		if err := s.Sync(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.db.Flush(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.looked = time.Time{}
-	expect("with three sub-levels", true)
 	if err := s.db.Compact(t.Context(), []byte{0}, []byte{255}, false); err != nil {
 		t.Fatal(err)
 	}
 	s.looked = time.Time{}
-	expect("after a compaction", false)
+	if err := s.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.disk.ease(); got != mostEase {
+		t.Errorf("after a compaction the ease is %d, want %d", got, mostEase)
+	}
 }
 
 // committer commits values of so many bytes under one fence.

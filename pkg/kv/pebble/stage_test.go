@@ -108,7 +108,7 @@ func TestStageHoldsWhatWasPutLast(t *testing.T) {
 			want["fence"] = string(b.Next)
 		}
 		got := map[string]string{}
-		for _, k := range s.newest(newPace(func() bool { return true })) {
+		for _, k := range s.newest(newPace(func() int { return 0 })) {
 			key := s.keys.at(k.key)
 			value, held := s.get(key, s.count)
 			if !held || !bytes.Equal(value, s.value(k.n)) {

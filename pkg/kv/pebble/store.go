@@ -94,7 +94,7 @@ type Store struct {
 	sublevels int       // how many level 0 had then
 
 	commits       atomic.Uint64 // so far
-	filling       atomic.Bool   // fresh is at least half full
+	filled        atomic.Int64  // bytes of fresh
 	waiters       atomic.Int32  // calls of Sync in progress
 	stageBytes    int
 	tableBytes    int
