@@ -10,9 +10,8 @@ import (
 
 // flight is an emission under way.
 type flight struct {
-	last   uint64          // sequence that is emitted when err is nil
-	landed context.Context // done once the emission has returned
-	err    error           // what it returned, to be read after that
+	*task
+	last uint64 // sequence that is emitted when err is nil
 }
 
 // emit starts the emission of everything up to last, once the previous one has returned. Emit before ack.
@@ -20,17 +19,11 @@ func (l *loop) emit(ctx, emitting context.Context, emit func(context.Context) er
 	if err := l.land(ctx); err != nil {
 		return err
 	}
-	landed, land := context.WithCancel(context.Background())
-	f := &flight{last: last, landed: landed}
-	l.flight = f
-	if emit == nil {
-		land()
-		return nil
+	var work func() error
+	if emit != nil {
+		work = func() error { return emit(emitting) }
 	}
-	go func() { // joined by land, or at the end of run
-		defer land()
-		f.err = emit(emitting)
-	}()
+	l.flight = &flight{begin(work), last} // joined by land, or at the end of run
 	return nil
 }
 
@@ -41,7 +34,7 @@ func (l *loop) land(ctx context.Context) error {
 		return nil
 	}
 	select {
-	case <-f.landed.Done():
+	case <-f.over.Done():
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -68,12 +61,12 @@ func (l *loop) ack() {
 // stream has let go of; a stream that is full, and so brings no message that would lead to it, is trimmed; and messages
 // that are there but went to another reader are noticed, as bus.ErrInterrupted.
 func (l *loop) tidy(ctx context.Context) error {
-	if l.cut != nil && l.cut.synced.Err() != nil {
+	if l.cut != nil && l.cut.over.Err() != nil {
 		l.trim(ctx)
 		return nil
 	}
 	if l.flight != nil {
-		if l.flight.landed.Err() == nil {
+		if l.flight.over.Err() == nil {
 			return nil
 		}
 		return l.land(ctx)

@@ -73,11 +73,11 @@ func (l *loop) run(ctx context.Context, key []byte) error {
 	}
 	cancel()
 	if l.flight != nil {
-		<-l.flight.landed.Done()
+		<-l.flight.over.Done()
 	}
 	stop()
 	if l.cut != nil {
-		<-l.cut.synced.Done()
+		<-l.cut.over.Done()
 	}
 	return err
 }
@@ -204,10 +204,10 @@ func (l *loop) receive(ctx context.Context) (msgs []bus.Msg, over bool, err erro
 	ctx, cancel := context.WithTimeout(ctx, idle)
 	defer cancel()
 	if l.flight != nil {
-		defer context.AfterFunc(l.flight.landed, cancel)()
+		defer context.AfterFunc(l.flight.over, cancel)()
 	}
 	if l.cut != nil {
-		defer context.AfterFunc(l.cut.synced, cancel)()
+		defer context.AfterFunc(l.cut.over, cancel)()
 	}
 	msgs, err = l.stream.Next(ctx, maxMessages, maxBytes)
 	return msgs, ctx.Err() != nil, err

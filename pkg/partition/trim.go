@@ -17,10 +17,9 @@ const (
 // cut is what is about to be removed from the stream, once the store is durable: a power loss may take it back to what was
 // synced, and from there it is replayed from the stream. A sync may take a second, and messages go on meanwhile.
 type cut struct {
-	below  uint64
-	of     bus.StreamState // the stream, as it was looked at
-	synced context.Context // done once the sync has returned
-	err    error           // what it returned, to be read after that
+	*task // the sync
+	below uint64
+	of    bus.StreamState // the stream, as it was looked at
 }
 
 // trim removes what need not be kept, so that a stream's bounds hold for what waits and not for what was: streams drop
@@ -28,7 +27,7 @@ type cut struct {
 func (l *loop) trim(ctx context.Context) {
 	var err error
 	switch {
-	case l.cut != nil && l.cut.synced.Err() != nil:
+	case l.cut != nil && l.cut.over.Err() != nil:
 		err = l.purge(ctx, l.cut)
 		l.cut = nil
 	case l.cut == nil && (time.Since(l.trimmed) >= trimEvery || l.room > 0 && l.taken >= l.room/4):
@@ -60,13 +59,7 @@ func (l *loop) measure(ctx context.Context) error {
 	default:
 		return nil
 	}
-	synced, done := context.WithCancel(context.Background())
-	c := &cut{below: below, of: st, synced: synced}
-	l.cut = c
-	go func() { // joined by purge, or at the end of run
-		defer done()
-		c.err = l.store.Sync(ctx)
-	}()
+	l.cut = &cut{begin(func() error { return l.store.Sync(ctx) }), below, st} // joined by trim, or at the end of run
 	return nil
 }
 
