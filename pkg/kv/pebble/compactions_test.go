@@ -7,7 +7,6 @@ import (
 	"fmt"
 	mrand "math/rand/v2"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -35,8 +34,7 @@ func TestStagesWaitForCompactions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			shut := sync.OnceFunc(func() { _ = s.Close() })
-			defer shut()
+			defer func() { _ = s.Close() }()
 			commit := committer(t, s)
 			fill := func() {
 				t.Helper()
@@ -72,16 +70,11 @@ func TestStagesWaitForCompactions(t *testing.T) {
 			}
 			fill()
 			commit(100)
-			synced, closed := make(chan error, 1), make(chan struct{})
+			synced := make(chan error, 1)
 			go func() { synced <- s.Sync(t.Context()) }()
 			until(t, "it waits", func() bool { return len(s.drains) == 1 })
-			go func() { shut(); close(closed) }()
-			select {
-			case <-closed:
-				<-synced
-			case <-time.After(10 * time.Second):
-				t.Error("Close does not return")
-			}
+			closes(t, s)
+			<-synced
 		})
 	}
 }
@@ -125,16 +118,7 @@ func TestOneFailedReadDoesNotHangTheStore(t *testing.T) {
 	if deep < 5 {
 		t.Errorf("level 0 was not deep; a read failed: %v", failed.Load())
 	}
-	done := make(chan error, 1)
-	go func() { done <- s.Close() }()
-	select {
-	case err := <-done:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("Close does not return")
-	}
+	closes(t, s)
 }
 
 // While Pebble lets writes wait, what they wait for does not rest.
@@ -181,15 +165,17 @@ func churn(ctx context.Context, s *Store, i int) error {
 	return s.Sync(ctx)
 }
 
-func TestStageHasRoomForAsManyKeysAsTheOneBefore(t *testing.T) {
-	for _, keys := range []int{0, 1, firstTable/2 + 1, 100_000, 600} {
-		before := &stage{held: keys, table: make([]uint64, 1<<20)}
-		size := len(newStage(before).table)
-		if keys > firstTable/2 && (size < 2*keys || size > 4*(keys+together)) {
-			t.Errorf("after %d keys a table has %d slots", keys, size)
+// closes closes a store, which takes no longer than what it writes.
+func closes(t *testing.T, s *Store) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- s.Close() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
 		}
-		if keys <= firstTable/2 && size != 0 {
-			t.Errorf("after %d keys a table has %d slots, want none", keys, size)
-		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("Close does not return")
 	}
 }

@@ -2,7 +2,6 @@ package pebble
 
 import (
 	"context"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,8 +50,7 @@ func TestWhatSomebodyWaitsForDoesNotRest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shut := sync.OnceFunc(func() { _ = s.Close() })
-	defer shut()
+	defer func() { _ = s.Close() }()
 	expect := func(when string, want int) {
 		t.Helper()
 		if got := s.ease(); got != want {
@@ -98,7 +96,7 @@ func TestWhatSomebodyWaitsForDoesNotRest(t *testing.T) {
 	if got := s.disk.ease(); got != mostEase {
 		t.Errorf("with nothing to compact: the ease of compactions is %d, want %d", got, mostEase)
 	}
-	shut()
+	closes(t, s)
 	expect("after closing", 0)
 	if s.disk.ease() != 0 {
 		t.Error("compactions rest while the store is being closed")

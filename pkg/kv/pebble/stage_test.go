@@ -328,3 +328,16 @@ func TestCommitsLeftBehindAreBounded(t *testing.T) {
 	}
 	<-s.drains
 }
+
+func TestStageHasRoomForAsManyKeysAsTheOneBefore(t *testing.T) {
+	for _, keys := range []int{0, 1, firstTable/2 + 1, 100_000, 600} {
+		before := &stage{held: keys, table: make([]uint64, 1<<20)}
+		size := len(newStage(before).table)
+		if keys > firstTable/2 && (size < 2*keys || size > 4*(keys+together)) {
+			t.Errorf("after %d keys a table has %d slots", keys, size)
+		}
+		if keys <= firstTable/2 && size != 0 {
+			t.Errorf("after %d keys a table has %d slots, want none", keys, size)
+		}
+	}
+}
