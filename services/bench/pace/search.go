@@ -54,7 +54,7 @@ func (s *Search) Tell(rate float64, kept bool, likely float64) {
 	case s.kept == 0:
 		s.next = max(least, min(max(likely, s.broken/8), s.broken/s.precision))
 	default:
-		s.next = math.Sqrt(s.kept * s.broken)
+		s.next = s.Between()
 	}
 }
 
