@@ -14,8 +14,8 @@ const gcPercent = 50
 const spareProcs = 1
 
 // hugeHeap is how many bytes of the heap have huge pages, on a machine that gives them on advice: all that one machine's
-// server uses at 20,000 messages a second, and it costs no memory until then. They save it a few percent of its processor
-// time, and more of its longest waits.
+// server uses at 20,000 messages a second. They save it a few percent of its processor time, and more of its longest waits,
+// and take no memory before they are used.
 const hugeHeap = 512 << 20
 
 // tuneMemory sets the collector of a server's process, unless GOGC does, and the pages of its heap.

@@ -184,7 +184,7 @@ func (s *Store) awaitCompactions() {
 		case <-tick.C:
 			s.look()
 		case <-end:
-			s.log.Warn("store: compactions do not come on; written all the same", "sublevels", s.sublevels)
+			s.log.Warn("store: compactions make no progress, and reads get slower: look for failed reads in this log, and at the disk", "sublevels", s.sublevels)
 			return
 		case <-s.disk.hurry:
 			return
