@@ -53,7 +53,11 @@ func TestMessagesGoOnWhileTheStoreSyncsForATrim(t *testing.T) {
 				w.set(func() { h.stopAt = "sync" })
 				time.Sleep(trimEvery)
 				w.feed(10)
-				<-h.stopped // the store begins to sync
+				select {
+				case <-h.stopped: // the store begins to sync
+				case <-time.After(time.Minute):
+					t.Fatal("the store is not synced for a trim")
+				}
 				w.feed(1)
 				if missing := w.settle(time.Minute); missing != "" {
 					t.Errorf("the store syncs: %s", missing)
