@@ -28,7 +28,7 @@ type SendConfig struct {
 
 func (c *SendConfig) fill() {
 	setDefault(&c.P99, 100*time.Millisecond)
-	setDefault(&c.Duration, 5*time.Second)
+	setDefault(&c.Duration, usualDuration)
 	setDefault(&c.WarmUp, time.Second)
 	setDefault(&c.Users, 500)
 	setDefault(&c.Peers, 10)
@@ -65,22 +65,21 @@ func (c *SendConfig) validate() error {
 }
 
 const (
-	witnesses    = 20
-	searchWarmUp = 4 * time.Second // before the tries: conversations begin, and a server that was just started grows
-	warmRate     = 0.75            // of where a search begins
-	tryWarmUp    = 500 * time.Millisecond
-	tryLength    = 1500 * time.Millisecond
-	leastTry     = 500 * time.Millisecond
-	firstRate    = 0.16 // of raw publish, in messages and pushes: where a search begins
-	plainFirst   = 16   // messages and pushes per second of each user, where there are no yardsticks
-	precision    = 1.2  // of the tries
-	nearBound    = 0.85 // of the bound, or more: a little more would be too much
-	rung         = 1.08 // between rates that are measured for the whole duration
-	unloadedTime = time.Second
-	verifyWithin = 2 * time.Second
-	afterSearch  = 4 * time.Second // for verifying, the last yardstick, and a margin
-	overRate     = 0.7             // of what an overloaded server carried
-	lessRate     = 0.85            // of one that was not kept
+	usualDuration = 5 * time.Second
+	witnesses     = 20
+	searchWarmUp  = 4 * time.Second // conversations begin, and a server that was just started grows
+	warmRate      = 0.6             // of where a search begins
+	firstRate     = 0.15            // of raw publish, for messages between two: where a search begins
+	eachPush      = 0.1             // of what such a message costs, which pushes one: another push
+	plainFirst    = 25              // messages of two per second of each user, where there are no yardsticks
+	up            = 1.4             // to the next rate, while each was kept
+	precision     = 1.08
+	measurements  = 5 // that a search has time for, if all take as long as they may
+	unloadedTime  = time.Second
+	verifyWithin  = 2 * time.Second
+	afterSearch   = 3 * time.Second // for verifying, the last yardstick, and a margin
+	overRate      = 0.7             // of what an overloaded server carried, to try next
+	lessRate      = 0.85            // of a rate that was nearly kept
 )
 
 // Send measures how many messages the server takes and delivers.
@@ -128,8 +127,7 @@ func (b *Bench) sendWith(ctx context.Context, t *traffic, c SendConfig, report *
 		report.Verdict, err = t.verify(ctx, verifyWithin)
 		return err
 	})
-	report.Refusals, report.Result = t.refusals(), chosen(report.Steps, c.Rate == 0)
-	report.Confirmed = report.Result.Kept && report.Result.Whole
+	report.Refusals, report.Result = t.refusals(), chosen(report.Steps)
 	report.CutShort = c.Rate == 0 && cutShort(report.Steps, report.Result, c.Most)
 	return err
 }
@@ -186,133 +184,71 @@ func (t *traffic) unloaded(ctx context.Context, d time.Duration) (Step, error) {
 
 // measure runs the steps of the benchmark.
 func (t *traffic) measure(ctx context.Context, c SendConfig, report *SendReport) error {
-	if c.Rate > 0 {
-		_, err := t.whole(ctx, newStep(c.Rate, c.WarmUp, c.Duration), c, report)
-		return err
+	if c.Rate == 0 {
+		return t.search(ctx, c, report)
 	}
-	rate, err := t.search(ctx, c, report)
-	if err != nil || rate == 0 {
-		return err
+	t.bench.say("measuring at %.0f/s for %v", c.Rate, c.Duration)
+	r, err := t.run(ctx, newStep(c.Rate, c.WarmUp, c.Duration), c.P99)
+	if err == nil {
+		report.Steps = append(report.Steps, r)
 	}
-	return t.confirm(ctx, rate, c, report)
+	return err
 }
 
-// confirm measures for the whole duration, since a short try may have been lucky, or not: at the rate that a search found,
-// and then at lower ones until one is kept and at higher ones until one is not, in the time that there is.
-func (t *traffic) confirm(ctx context.Context, rate float64, c SendConfig, report *SendReport) error {
-	ladder := pace.Ladder{Most: c.Most, Rung: rung}
-	for more := true; more; {
+// search looks for the highest rate that keeps the bound, in the time that there is.
+func (t *traffic) search(ctx context.Context, c SendConfig, report *SendReport) error {
+	search := pace.Search{First: max(t.first(c, report.Yardsticks.RawPublish), 10), Most: c.Most, Up: up, Precision: precision}
+	warmUp := newStep(warmRate*search.First, 0, min(searchWarmUp, c.Duration)) // not reported
+	warmUp.patience = impatient
+	if _, err := t.run(ctx, warmUp, c.P99); err != nil {
+		return err
+	}
+	end := t.until.Add(measurements*max(0, c.Duration-usualDuration) - afterSearch)
+	for rate, more := search.Next(); more; rate, more = search.Next() {
 		s := newStep(rate, c.WarmUp, c.Duration)
-		s.patience = impatient
-		r, err := t.whole(ctx, s, c, report)
-		if err != nil || t.left() < c.WarmUp+c.Duration+afterSearch {
+		s.patience, s.bound = impatient, c.P99
+		r, err := t.run(ctx, s, c.P99)
+		if err != nil {
 			return err
 		}
-		rate, more = ladder.Next(rate, r.Kept, r.far(c.P99))
+		report.Steps = append(report.Steps, r)
+		t.bench.say("%.0f/s: %s", rate, r.brief())
+		search.Tell(rate, r.Kept, r.likely(c.P99))
+		if time.Until(end) < c.WarmUp+c.Duration {
+			break
+		}
 	}
 	return nil
 }
 
-// far reports whether a step was far from the bound.
-func (s Step) far(bound time.Duration) bool {
-	if s.Kept {
-		return max(s.Acked.P99, s.Delivered.P99) < nearBound*ms(bound)
+// first is the rate that a search begins with.
+func (t *traffic) first(c SendConfig, raw float64) float64 {
+	if c.First > 0 {
+		return c.First
 	}
-	return !s.hiccup(bound)
-}
-
-// whole measures for the whole duration.
-func (t *traffic) whole(ctx context.Context, s *step, c SendConfig, report *SendReport) (Step, error) {
-	t.bench.say("measuring at %.0f/s for %v", s.rate, c.Duration)
-	r, err := t.run(ctx, s, c.P99)
-	if err == nil {
-		r.Whole = true
-		report.Steps = append(report.Steps, r)
+	weight := 1 + eachPush*(t.receivers()-1)
+	if raw > 0 {
+		return firstRate * raw / weight
 	}
-	return r, err
-}
-
-// chosen is the step that the report is about: the one asked for, or the highest rate that was kept, for the whole
-// duration if any was; where none was kept, the last.
-func chosen(steps []Step, searched bool) Step {
-	if len(steps) == 0 {
-		return Step{}
-	}
-	best := steps[len(steps)-1]
-	if !searched {
-		return best
-	}
-	for _, s := range steps {
-		if s.Kept && (!best.Kept || s.Whole && !best.Whole || s.Whole == best.Whole && s.Offered > best.Offered) {
-			best = s
-		}
-	}
-	return best
-}
-
-// search returns the rate to begin with in measuring for the whole duration: the highest that kept the bound, or, where
-// there is no time to get closer, one between it and what is too much; 0 when none was kept in the time that there is.
-func (t *traffic) search(ctx context.Context, c SendConfig, report *SendReport) (float64, error) {
-	first := c.First
-	if first == 0 {
-		first = firstRate * report.Yardsticks.RawPublish / float64(1+t.receivers())
-	}
-	if first == 0 {
-		first = plainFirst * float64(c.Users) / float64(1+t.receivers())
-	}
-	s := pace.NewSearch(max(first, 10), c.Most, precision)
-	warmUp := newStep(first*warmRate, 0, min(searchWarmUp, c.Duration)) // not reported
-	warmUp.patience = impatient
-	if _, err := t.run(ctx, warmUp, c.P99); err != nil {
-		return 0, err
-	}
-	for missed := false; ; {
-		rate, ok := s.Next()
-		left := t.left() - c.WarmUp - c.Duration - afterSearch // for another try, or the same one twice
-		if missed {
-			left -= 2 * (c.WarmUp + c.Duration) // what was kept may be too much for longer, and what comes next, too
-		}
-		if !ok || len(report.Steps) > 0 && (left < 0 || left < 2*(tryWarmUp+tryLength) && s.Best() > 0) {
-			if ok {
-				return s.Between(), nil
-			}
-			return s.Best(), nil
-		}
-		r, err := t.try(ctx, rate, c)
-		if err == nil && r.hiccup(c.P99) {
-			report.Steps = append(report.Steps, r)
-			t.bench.say("%.0f/s: %s; once more", rate, r.brief())
-			r, err = t.try(ctx, rate, c)
-		}
-		if err != nil {
-			return 0, err
-		}
-		report.Steps = append(report.Steps, r)
-		missed = missed || !r.Kept
-		t.bench.say("%.0f/s: %s", rate, r.brief())
-		s.Tell(rate, r.Kept, r.likely(c.P99))
-	}
-}
-
-// try sends at a rate for a short time.
-func (t *traffic) try(ctx context.Context, rate float64, c SendConfig) (Step, error) {
-	s := newStep(rate, min(tryWarmUp, c.WarmUp), min(tryLength, max(c.Duration, leastTry)))
-	s.patience = impatient
-	return t.run(ctx, s, c.P99)
+	return plainFirst * float64(c.Users) / weight
 }
 
 // likely is the rate that the server would keep, by the looks of one that it did not. Overload makes large batches, so what
 // a server carries then is more than what it carries in time.
 func (s Step) likely(bound time.Duration) float64 {
-	if s.hiccup(bound) {
+	if limit := ms(bound); s.Failed == "" && s.Acked.P90 <= limit && s.Delivered.P90 <= limit {
 		return lessRate * s.Offered
 	}
-	return min(s.Offered/2, overRate*s.Rate)
+	return overRate * min(s.Offered, s.Rate)
 }
 
-// hiccup reports whether a step missed the bound by a few messages only: a single pause of the machine does that in a
-// short time.
-func (s Step) hiccup(bound time.Duration) bool {
-	limit := ms(bound)
-	return !s.Kept && s.Failed == "" && s.Refused == 0 && s.Missing == 0 && s.Acked.P90 <= limit && s.Delivered.P90 <= limit
+// chosen is the step that the report is about: the one asked for, or the highest rate that was kept; where none was, the last.
+func chosen(steps []Step) Step {
+	best := Step{}
+	for _, s := range steps {
+		if s.Kept && s.Offered > best.Offered || !best.Kept {
+			best = s
+		}
+	}
+	return best
 }

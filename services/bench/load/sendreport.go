@@ -9,20 +9,18 @@ import (
 // receivers; the latencies are those from the intended time of sending to the receiver's socket.
 type SendReport struct {
 	Core
-	Users   int     `json:"users"`
-	Peers   int     `json:"peers"`
-	Members int     `json:"members,omitempty"` // of a group
-	Share   float64 `json:"share,omitempty"`   // of the messages that go to groups
-	Body    int     `json:"body_bytes"`
-	Bound   float64 `json:"bound_p99_ms"`
-	Result  Step    `json:"result"` // of the rate that is reported
-	// Confirmed: the rate was kept over the whole duration, and not only in a short try.
-	Confirmed bool           `json:"confirmed"`
-	CutShort  bool           `json:"cut_short"` // the time ended before a rate was too much
-	Unloaded  Step           `json:"unloaded"`  // one message at a time, from its sending
-	Steps     []Step         `json:"steps"`     // all that were tried
-	Verdict   Verdict        `json:"verdict"`
-	Refusals  map[string]int `json:"refusals"`
+	Users    int            `json:"users"`
+	Peers    int            `json:"peers"`
+	Members  int            `json:"members,omitempty"` // of a group
+	Share    float64        `json:"share,omitempty"`   // of the messages that go to groups
+	Body     int            `json:"body_bytes"`
+	Bound    float64        `json:"bound_p99_ms"`
+	Result   Step           `json:"result"`    // of the rate that is reported
+	CutShort bool           `json:"cut_short"` // the time ended before a rate was too much
+	Unloaded Step           `json:"unloaded"`  // one message at a time, from its sending
+	Steps    []Step         `json:"steps"`     // all that were tried
+	Verdict  Verdict        `json:"verdict"`
+	Refusals map[string]int `json:"refusals"`
 
 	Yardsticks          Yardsticks `json:"yardsticks"`
 	RatioToSynced       float64    `json:"ratio_to_raw_publish_synced"`
@@ -92,9 +90,6 @@ func (r *SendReport) Print(w io.Writer) {
 		t.row(fmt.Sprintf("  %.0f/s", s.Offered), "%s", s.brief())
 	}
 	s := r.Result
-	if !r.Confirmed {
-		t.row("not confirmed", "the bound of %.0f ms was not kept over the whole duration", r.Bound)
-	}
 	if r.CutShort {
 		t.row("cut short", cutShortText)
 	}

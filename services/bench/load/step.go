@@ -17,6 +17,7 @@ type step struct {
 	rate           float64
 	warmUp, length time.Duration // sending takes both; only the second counts
 	patience       time.Duration // how long a message may be under way, on average, before the step is hopeless
+	bound          time.Duration // of the p99: the step ends when it is missed for certain; 0: it does not
 	start          time.Time
 	started        chan struct{} // closed when start is set
 
@@ -67,6 +68,9 @@ const (
 	impatient   = 1500 * time.Millisecond // of a rate that a search tries
 	leastQueue  = 500                     // pushes that may be under way whatever the rate
 	leastFew    = 30                      // messages that may be, whatever the rate and the pushes of each
+	sampled     = 1000                    // messages that tell how many pushes one has
+	margin      = 1.1                     // of that
+	p99         = 0.99
 	drainWithin = 10 * time.Second
 )
 
@@ -84,7 +88,6 @@ type Step struct {
 	Cost          Cost              `json:"cost"`
 	Kept          bool              `json:"kept"`             // the rate was kept up within the bound, and nothing was refused or missing
 	Failed        string            `json:"failed,omitempty"` // why it was cut short
-	Whole         bool              `json:"whole"`            // measured for the whole duration, and not in a short try
 }
 
 // run sends at a rate and returns when everything is answered and delivered, or given up.
@@ -167,10 +170,13 @@ func (t *traffic) chooser(senders []*client) func() *lane {
 	}
 }
 
-// receivers is about how many are pushed a message.
-func (t *traffic) receivers() int {
-	l := t.chooser(t.senders())()
-	return l.receivers
+// receivers is how many are pushed a message, on average.
+func (t *traffic) receivers() float64 {
+	n, choose := 0, t.chooser(t.senders())
+	for range sampled {
+		n += choose().receivers
+	}
+	return float64(n) / sampled
 }
 
 // watch tells the progress, and ends a step that is hopeless so that it does not bury the server. It cuts the sending
@@ -186,7 +192,11 @@ func (t *traffic) watch(s *step, cut func()) {
 			return
 		case <-tick.C:
 		}
-		if limit := max(leastQueue/float64(1+receivers), leastFew, s.rate*s.patience.Seconds()); float64(t.pending.Load()) > limit {
+		if s.missed(receivers) {
+			s.end()
+			return
+		}
+		if limit := max(leastQueue/(1+receivers), leastFew, s.rate*s.patience.Seconds()); float64(t.pending.Load()) > limit {
 			s.fail("more than %.0f messages wait for their answers or pushes", limit)
 			return
 		}
@@ -196,6 +206,13 @@ func (t *traffic) watch(s *step, cut func()) {
 				s.acked.count.Load(), s.delivered.count.Load(), s.refused.Load(), s.delivered.took.Quantiles())
 		}
 	}
+}
+
+// missed reports whether the step cannot keep its bound any more, whatever the rest of it comes to: more than a hundredth of
+// all that it is to measure came late.
+func (s *step) missed(receivers float64) bool {
+	few := (1 - p99) * s.rate * s.length.Seconds()
+	return s.bound > 0 && (float64(s.acked.late.Load()) > few || float64(s.delivered.late.Load()) > margin*receivers*few)
 }
 
 // drain waits for what is under way and returns how many messages something is missing of.

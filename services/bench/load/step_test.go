@@ -75,27 +75,19 @@ func kept(rate float64) Step { return Step{Offered: rate, Kept: true} }
 
 func broken(rate float64) Step { return Step{Offered: rate} }
 
-func whole(s Step) Step {
-	s.Whole = true
-	return s
-}
-
 func TestReportIsAboutTheHighestRateThatWasKept(t *testing.T) {
 	tests := []struct {
-		name     string
-		steps    []Step
-		searched bool
-		want     float64
+		name  string
+		steps []Step
+		want  float64
 	}{
-		{"for the whole time", []Step{kept(10), broken(20), kept(14), whole(broken(14)), whole(kept(12))}, true, 12},
-		{"several for the whole time", []Step{kept(10), kept(20), whole(kept(14)), whole(kept(15)), whole(broken(16))}, true, 15},
-		{"for a short time", []Step{kept(10), broken(20), kept(14), whole(broken(14))}, true, 14},
-		{"none kept", []Step{broken(20), broken(10)}, true, 10},
-		{"asked for", []Step{broken(20)}, false, 20},
-		{"nothing", nil, true, 0},
+		{"the last", []Step{kept(10), broken(20), kept(14)}, 14},
+		{"another", []Step{kept(10), kept(14), broken(20), broken(17)}, 14},
+		{"none kept", []Step{broken(20), broken(10)}, 10},
+		{"nothing", nil, 0},
 	}
 	for _, tt := range tests {
-		if got := chosen(tt.steps, tt.searched); got.Offered != tt.want {
+		if got := chosen(tt.steps); got.Offered != tt.want {
 			t.Errorf("%s: got %v, want %v", tt.name, got.Offered, tt.want)
 		}
 	}
@@ -110,13 +102,13 @@ func TestSearchThatTimeCutShortSaysSo(t *testing.T) {
 	}{
 		{"each was kept", []Step{kept(100), kept(200)}, true},
 		{"the next was too much", []Step{kept(100), broken(300), kept(200)}, false},
-		{"the same was too much for longer", []Step{kept(100), kept(200), broken(200)}, false},
+		{"the same was too much another time", []Step{kept(100), kept(200), broken(200)}, false},
 		{"a lower one met a pause", []Step{broken(100), kept(200)}, true},
 		{"the most was kept", []Step{kept(100), kept(1000)}, false},
 		{"none was kept", []Step{broken(100)}, false},
 	}
 	for _, tt := range tests {
-		if got := cutShort(tt.steps, chosen(tt.steps, true), 1000); got != tt.want {
+		if got := cutShort(tt.steps, chosen(tt.steps), 1000); got != tt.want {
 			t.Errorf("%s: got %v", tt.name, got)
 		}
 	}
@@ -161,23 +153,53 @@ func TestSendPlotHasALineForEachQuantile(t *testing.T) {
 	}
 }
 
-func TestFewLateMessagesAreAHiccup(t *testing.T) {
+func TestWhatIsLikelyIsBelowWhatWasNotKept(t *testing.T) {
 	soon, late := latency.Quantiles{P90: 40, P99: 80}, latency.Quantiles{P90: 40, P99: 300}
 	slow := latency.Quantiles{P90: 200, P99: 300}
 	tests := []struct {
 		name string
 		step Step
-		want bool
+		want float64
 	}{
-		{"kept", Step{Acked: soon, Delivered: soon, Kept: true}, false},
-		{"one percent late", Step{Acked: soon, Delivered: late}, true},
-		{"a tenth late", Step{Acked: soon, Delivered: slow}, false},
-		{"refused", Step{Acked: soon, Delivered: late, Refused: 1}, false},
-		{"cut short", Step{Acked: soon, Delivered: late, Failed: "x"}, false},
+		{"one percent late", Step{Offered: 1000, Rate: 1000, Acked: soon, Delivered: late}, 850},
+		{"a tenth late", Step{Offered: 1000, Rate: 1000, Acked: soon, Delivered: slow}, 700},
+		{"overload", Step{Offered: 1000, Rate: 500, Acked: slow, Delivered: slow}, 350},
+		{"failed", Step{Offered: 1000, Rate: 500, Acked: soon, Delivered: late, Failed: "x"}, 350},
 	}
 	for _, tt := range tests {
-		if got := tt.step.hiccup(100 * time.Millisecond); got != tt.want {
+		if got := tt.step.likely(100 * time.Millisecond); math.Abs(got-tt.want) > 1e-9 {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
+	}
+}
+
+// TestSearchEndsAStepThatIsLost: of 200 messages that are to be measured two may be late. What is late while the step warms
+// up does not count.
+func TestSearchEndsAStepThatIsLost(t *testing.T) {
+	const bound = 100 * time.Millisecond
+	s := newStep(100, time.Second, 2*time.Second)
+	s.bound = bound
+	s.begin()
+	late := func(side *side, due time.Duration) { side.record(0, due, s.start.Add(due+bound+time.Millisecond)) }
+	for range 10 {
+		late(&s.acked, 0)
+		late(&s.delivered, 0)
+	}
+	late(&s.acked, time.Second)
+	late(&s.acked, time.Second)
+	s.acked.record(0, time.Second, s.start.Add(time.Second+bound))
+	if s.missed(1) {
+		t.Error("two late answers of 200 are too many")
+	}
+	late(&s.acked, time.Second)
+	if !s.missed(1) {
+		t.Error("three late answers of 200 are not too many")
+	}
+	s.acked.late.Store(0)
+	for range 5 {
+		late(&s.delivered, 2*time.Second)
+	}
+	if s.missed(3) || !s.missed(2) {
+		t.Error("five late pushes: of 600 they are not too many, of 400 they are")
 	}
 }

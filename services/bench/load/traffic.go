@@ -67,8 +67,6 @@ func (b *Bench) newTraffic(clients int) *traffic {
 	}
 }
 
-func (t *traffic) left() time.Duration { return time.Until(t.until) }
-
 // send sends a message on lane l of s, due its time from the start of the step. It reports false when the step has
 // failed.
 func (t *traffic) send(s *step, l *lane, due time.Duration) bool {
@@ -196,6 +194,7 @@ func (w *witness) expect(number uint64) {
 type side struct {
 	step        *step
 	count       atomic.Int64 // of all
+	late        atomic.Int64 // beyond the bound of the step
 	took        latency.Recorder
 	first, last atomic.Int64 // when the first and the last came of those that were due after the warm-up
 }
@@ -212,6 +211,9 @@ func (s *side) record(stripe int, due time.Duration, at time.Time) {
 	for last := s.last.Load(); int64(now) > last && !s.last.CompareAndSwap(last, int64(now)); last = s.last.Load() {
 	}
 	s.took.Record(stripe, now-due)
+	if s.step.bound > 0 && now-due > s.step.bound {
+		s.late.Add(1)
+	}
 }
 
 // rate is how many per second there were after the warm-up: in the time that sending took, or in that from the first to

@@ -2,14 +2,11 @@ package pace
 
 import (
 	"context"
-	"math"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"pgregory.net/rapid"
 )
 
 func TestMessagesAreDueAtEvenIntervals(t *testing.T) {
@@ -119,10 +116,14 @@ func TestAPlanEndsWithItsContext(t *testing.T) {
 	})
 }
 
+func newSearch(first, most float64) *Search {
+	return &Search{First: first, Most: most, Up: 1.5, Precision: 1.1}
+}
+
 func TestSearchFindsTheLimit(t *testing.T) {
 	for _, limit := range []float64{40, 900, 5_000, 17_300, 19_999, 20_000, 33_000, 150_000} {
 		for _, first := range []float64{2_000, 10_000, 100_000} {
-			s, steps := NewSearch(first, 200_000, 1.1), 0
+			s, steps := newSearch(first, 200_000), 0
 			for {
 				rate, ok := s.Next()
 				if !ok {
@@ -140,26 +141,10 @@ func TestSearchFindsTheLimit(t *testing.T) {
 	}
 }
 
-// Where a search is broken off, what is between is above the best, and below all that is known to be too much.
-func TestSearchKnowsWhatIsBetween(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		limit := rapid.Float64Range(40, 150_000).Draw(t, "limit")
-		s, tooMuch := NewSearch(rapid.Float64Range(40, 100_000).Draw(t, "first"), 200_000, 1.1), math.Inf(1)
-		for rate, ok := s.Next(); ok; rate, ok = s.Next() {
-			if s.Tell(rate, rate <= limit, limit/2); rate > limit {
-				tooMuch = min(tooMuch, rate)
-			}
-			if between := s.Between(); between < s.Best() || between >= tooMuch {
-				t.Fatalf("%v, with %v kept and %v not", between, s.Best(), tooMuch)
-			}
-		}
-	})
-}
-
 func TestSearchGoesOnPastAPause(t *testing.T) {
 	const limit = 15_000
 	for pause := range 8 { // the try that meets it
-		s, steps := NewSearch(8_000, 200_000, 1.1), 0
+		s, steps := newSearch(8_000, 200_000), 0
 		for rate, ok := s.Next(); ok; rate, ok = s.Next() {
 			kept := rate <= limit && steps != pause
 			s.Tell(rate, kept, rate/1.25)
@@ -172,7 +157,7 @@ func TestSearchGoesOnPastAPause(t *testing.T) {
 }
 
 func TestSearchEndsWhereNothingIsKept(t *testing.T) {
-	s, steps := NewSearch(10_000, 100_000, 1.1), 0
+	s, steps := newSearch(10_000, 100_000), 0
 	for rate, ok := s.Next(); ok; rate, ok = s.Next() {
 		if steps++; steps > 30 {
 			t.Fatal("the search does not end")
@@ -185,7 +170,7 @@ func TestSearchEndsWhereNothingIsKept(t *testing.T) {
 }
 
 func TestSearchStopsAtTheMost(t *testing.T) {
-	s := NewSearch(1000, 3000, 1.1)
+	s := newSearch(1000, 3000)
 	for rate, ok := s.Next(); ok; rate, ok = s.Next() {
 		if rate > 3000 {
 			t.Fatalf("tries %v, above the most", rate)
