@@ -71,7 +71,7 @@ func newBenchCommand() *cobra.Command {
 	f.StringVar(&b.dir, "dir", "", "folder for the data of the spawned server and of the yardsticks, on the disk to be measured; default: the system's for temporary files")
 	f.StringVar(&b.durability, "durability", "fsync", "of the spawned server, or what is known of the running one: fsync|interval")
 	f.StringArrayVar(&b.serverFlags, "server-flag", nil, "one more flag for the spawned server, such as --server-flag=--partitions-conv=16")
-	f.DurationVar(&b.cfg.Within, "within", load.DefaultWithin, "how long a search for the highest rate may take, all in all; with several sizes of groups, for each")
+	f.DurationVar(&b.cfg.Within, "within", load.DefaultWithin, "how long a search for the highest rate may take, all in all; a longer --duration adds to it; with several sizes of groups, for each")
 	f.IntVar(&b.cfg.Body, "body", 200, "bytes of a message's text")
 	f.DurationVar(&b.cfg.Yardsticks, "yardsticks", 1200*time.Millisecond, "how long each yardstick is measured; 0: do without them and their ratios")
 	f.BoolVar(&b.json, "json", false, "print the report as one JSON object, on the last line of the output")

@@ -50,7 +50,7 @@ func (b *benching) sendCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.Var(rateFlag{&c.Rate}, "rate", "messages per second, or search")
 	f.DurationVar(&c.P99, "p99", 100*time.Millisecond, "the bound: 99 of 100 messages are acknowledged and delivered within")
-	f.DurationVar(&c.Duration, "duration", 5*time.Second, "of the measurement; of the final one, with --rate search")
+	f.DurationVar(&c.Duration, "duration", 5*time.Second, "of each measurement")
 	f.DurationVar(&c.WarmUp, "warm-up", time.Second, "before each measurement")
 	f.IntVar(&c.Users, "users", 500, "number of users, each with a connection")
 	f.IntVar(&c.Peers, "peers", 10, "with how many others each user talks")
@@ -106,7 +106,7 @@ func (b *benching) fanoutCommand() *cobra.Command {
 	f.IntSliceVar(&c.Members, "members", []int{500}, "members of the group; several, as in 10,100,500, are measured one after the other")
 	f.Var(rateFlag{&c.Rate}, "rate", "messages per second of the sender, 480 at the most, or search")
 	f.DurationVar(&c.P99, "p99", 100*time.Millisecond, "the bound: 99 of 100 messages are acknowledged, and 99 of 100 deliveries are made, within")
-	f.DurationVar(&c.Duration, "duration", 5*time.Second, "of the measurement; of the final one, with --rate search")
+	f.DurationVar(&c.Duration, "duration", 5*time.Second, "of each measurement")
 	f.DurationVar(&c.WarmUp, "warm-up", time.Second, "before each measurement")
 	return cmd
 }

@@ -15,7 +15,7 @@ type SendConfig struct {
 	Rate     float64       // messages per second; 0: search for the highest that keeps the bound
 	P99      time.Duration // the bound: of the answer and of the delivery; 0: 100 ms
 	Duration time.Duration // of measuring, after the warm-up; 0: 5 s
-	WarmUp   time.Duration // before each measurement; 0: 1 s, less for the tries of a search
+	WarmUp   time.Duration // before each measurement; 0: 1 s
 	Users    int           // 0: 500
 	Peers    int           // with whom each user talks; 0: 10
 	Members  int           // of the groups that users are in; 0: no groups
@@ -29,7 +29,7 @@ type SendConfig struct {
 func (c *SendConfig) fill() {
 	setDefault(&c.P99, 100*time.Millisecond)
 	setDefault(&c.Duration, usualDuration)
-	setDefault(&c.WarmUp, time.Second)
+	setDefault(&c.WarmUp, usualWarmUp)
 	setDefault(&c.Users, 500)
 	setDefault(&c.Peers, 10)
 	setDefault(&c.Most, 200_000)
@@ -66,18 +66,19 @@ func (c *SendConfig) validate() error {
 
 const (
 	usualDuration = 5 * time.Second
+	usualWarmUp   = time.Second
 	witnesses     = 20
 	searchWarmUp  = 4 * time.Second // conversations begin, and a server that was just started grows
 	warmRate      = 0.6             // of where a search begins
 	firstRate     = 0.15            // of raw publish, for messages between two: where a search begins
 	eachPush      = 0.1             // of what such a message costs, which pushes one: another push
 	plainFirst    = 25              // messages of two per second of each user, where there are no yardsticks
-	up            = 1.4             // to the next rate, while each was kept
-	precision     = 1.08
-	measurements  = 5 // that a search has time for, if all take as long as they may
+	climb         = 1.4             // to the next rate, while each was kept
+	precision     = 1.08            // of what is found
+	fullSteps     = 5               // that a search has time for, if all take as long as they may
 	unloadedTime  = time.Second
 	verifyWithin  = 2 * time.Second
-	afterSearch   = 3 * time.Second // for verifying, the last yardstick, and a margin
+	afterSearch   = 4 * time.Second // for verifying, the last yardstick, and a margin
 	overRate      = 0.7             // of what an overloaded server carried, to try next
 	lessRate      = 0.85            // of a rate that was nearly kept
 )
@@ -114,9 +115,14 @@ func (b *Bench) sendWith(ctx context.Context, t *traffic, c SendConfig, report *
 		if err := t.people(ctx, clients, c); err != nil {
 			return err
 		}
+		if b.deps.Crash == nil { // a server that was not made for this takes so much of a client
+			c.Most = min(c.Most, fillRate*float64(len(t.senders())))
+		}
+		filling := time.Now()
 		if err := t.fill(ctx, clients, c.Fill); err != nil {
 			return err
 		}
+		t.until = t.until.Add(time.Since(filling))
 		if report.Unloaded, err = t.unloaded(ctx, min(unloadedTime, c.Duration)); err != nil {
 			return err
 		}
@@ -132,11 +138,10 @@ func (b *Bench) sendWith(ctx context.Context, t *traffic, c SendConfig, report *
 	return err
 }
 
-// cutShort reports whether a search ended with a rate below the most, and tried none that was too much, nor the same for
-// longer.
+// cutShort reports whether a search ended with a rate below the most, and tried none that was too much.
 func cutShort(steps []Step, best Step, most float64) bool {
 	return best.Kept && best.Offered < most &&
-		!slices.ContainsFunc(steps, func(s Step) bool { return !s.Kept && s.Offered >= best.Offered })
+		!slices.ContainsFunc(steps, func(s Step) bool { return !s.Kept && s.Offered > best.Offered })
 }
 
 // people makes witnesses, conversations and groups.
@@ -197,13 +202,14 @@ func (t *traffic) measure(ctx context.Context, c SendConfig, report *SendReport)
 
 // search looks for the highest rate that keeps the bound, in the time that there is.
 func (t *traffic) search(ctx context.Context, c SendConfig, report *SendReport) error {
-	search := pace.Search{First: max(t.first(c, report.Yardsticks.RawPublish), 10), Most: c.Most, Up: up, Precision: precision}
-	warmUp := newStep(warmRate*search.First, 0, min(searchWarmUp, c.Duration)) // not reported
+	first := min(max(t.first(c, report.Yardsticks.RawPublish), 10), c.Most)
+	warmUp := newStep(warmRate*first, 0, min(searchWarmUp, c.Duration)) // not reported
 	warmUp.patience = impatient
 	if _, err := t.run(ctx, warmUp, c.P99); err != nil {
 		return err
 	}
-	end := t.until.Add(measurements*max(0, c.Duration-usualDuration) - afterSearch)
+	search := pace.Search{First: first, Most: c.Most, Up: climb, Precision: precision}
+	end := t.until.Add(c.longer() - afterSearch)
 	for rate, more := search.Next(); more; rate, more = search.Next() {
 		s := newStep(rate, c.WarmUp, c.Duration)
 		s.patience, s.bound = impatient, c.P99
@@ -221,12 +227,18 @@ func (t *traffic) search(ctx context.Context, c SendConfig, report *SendReport) 
 	return nil
 }
 
+// longer is how much more time a search gets because of the lengths that were asked for.
+func (c SendConfig) longer() time.Duration {
+	return fullSteps * max(0, c.WarmUp+c.Duration-usualWarmUp-usualDuration)
+}
+
 // first is the rate that a search begins with.
 func (t *traffic) first(c SendConfig, raw float64) float64 {
 	if c.First > 0 {
 		return c.First
 	}
-	weight := 1 + eachPush*(t.receivers()-1)
+	receivers, _ := t.receivers()
+	weight := 1 + eachPush*(receivers-1)
 	if raw > 0 {
 		return firstRate * raw / weight
 	}
@@ -236,7 +248,7 @@ func (t *traffic) first(c SendConfig, raw float64) float64 {
 // likely is the rate that the server would keep, by the looks of one that it did not. Overload makes large batches, so what
 // a server carries then is more than what it carries in time.
 func (s Step) likely(bound time.Duration) float64 {
-	if limit := ms(bound); s.Failed == "" && s.Acked.P90 <= limit && s.Delivered.P90 <= limit {
+	if limit := ms(bound); s.Failed == "" && s.Refused == 0 && s.Missing == 0 && s.Acked.P90 <= limit && s.Delivered.P90 <= limit {
 		return lessRate * s.Offered
 	}
 	return overRate * min(s.Offered, s.Rate)

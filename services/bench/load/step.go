@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -17,13 +18,14 @@ type step struct {
 	rate           float64
 	warmUp, length time.Duration // sending takes both; only the second counts
 	patience       time.Duration // how long a message may be under way, on average, before the step is hopeless
-	bound          time.Duration // of the p99: the step ends when it is missed for certain; 0: it does not
+	bound          time.Duration // of the p99, without which the step need not go on; 0: it goes on
 	start          time.Time
 	started        chan struct{} // closed when start is set
 
 	sent, refused    atomic.Int64
 	acked, delivered side
 	over             atomic.Bool // what is still under way is given up
+	lost             atomic.Bool // it ended because the bound cannot be kept any more
 	done             chan struct{}
 	once             sync.Once // closes done
 
@@ -68,9 +70,6 @@ const (
 	impatient   = 1500 * time.Millisecond // of a rate that a search tries
 	leastQueue  = 500                     // pushes that may be under way whatever the rate
 	leastFew    = 30                      // messages that may be, whatever the rate and the pushes of each
-	sampled     = 1000                    // messages that tell how many pushes one has
-	margin      = 1.1                     // of that
-	p99         = 0.99
 	drainWithin = 10 * time.Second
 )
 
@@ -87,7 +86,8 @@ type Step struct {
 	Missing       int64             `json:"missing"` // messages whose answer or some of whose pushes did not come in time
 	Cost          Cost              `json:"cost"`
 	Kept          bool              `json:"kept"`             // the rate was kept up within the bound, and nothing was refused or missing
-	Failed        string            `json:"failed,omitempty"` // why it was cut short
+	Lost          bool              `json:"lost"`             // it ended early, since the bound could not be kept any more
+	Failed        string            `json:"failed,omitempty"` // why it could not go on
 }
 
 // run sends at a rate and returns when everything is answered and delivered, or given up.
@@ -170,13 +170,26 @@ func (t *traffic) chooser(senders []*client) func() *lane {
 	}
 }
 
-// receivers is how many are pushed a message, on average.
-func (t *traffic) receivers() float64 {
-	n, choose := 0, t.chooser(t.senders())
-	for range sampled {
-		n += choose().receivers
+// receivers is how many are pushed a message, on average and at the most.
+func (t *traffic) receivers() (mean, most float64) {
+	single, rooms := receivers(t.lanes), receivers(t.rooms)
+	switch {
+	case rooms == 0:
+		return single, single
+	case single == 0:
+		return rooms, rooms
 	}
-	return float64(n) / sampled
+	return (1-t.share)*single + t.share*rooms, max(single, rooms)
+}
+
+// receivers is how many are pushed a message of these lanes, all of which have as many.
+func receivers(all [][]*lane) float64 {
+	for _, lanes := range all {
+		if len(lanes) > 0 {
+			return float64(lanes[0].receivers)
+		}
+	}
+	return 0
 }
 
 // watch tells the progress, and ends a step that is hopeless so that it does not bury the server. It cuts the sending
@@ -185,14 +198,16 @@ func (t *traffic) watch(s *step, cut func()) {
 	defer cut()
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	told, receivers := time.Now(), t.receivers()
+	told := time.Now()
+	_, receivers := t.receivers()
 	for {
 		select {
 		case <-s.done:
 			return
 		case <-tick.C:
 		}
-		if s.missed(receivers) {
+		if s.cannotKeep(int64(receivers)) {
+			s.lost.Store(true)
 			s.end()
 			return
 		}
@@ -208,12 +223,16 @@ func (t *traffic) watch(s *step, cut func()) {
 	}
 }
 
-// missed reports whether the step cannot keep its bound any more, whatever the rest of it comes to: more than a hundredth of
-// all that it is to measure came late.
-func (s *step) missed(receivers float64) bool {
-	few := (1 - p99) * s.rate * s.length.Seconds()
-	return s.bound > 0 && (float64(s.acked.late.Load()) > few || float64(s.delivered.late.Load()) > margin*receivers*few)
+// cannotKeep reports whether the bound is missed for certain, whatever the rest of the step comes to: something was refused,
+// or more came late than a hundredth of all that it is to measure, if each message has as many receivers.
+func (s *step) cannotKeep(receivers int64) bool {
+	planned := int64(pace.Count(s.warmUp+s.length, s.rate) - pace.Count(s.warmUp, s.rate))
+	return s.bound > 0 && (s.refused.Load() > 0 ||
+		s.acked.late.Load() > few(planned) || s.delivered.late.Load() > few(receivers*planned))
 }
+
+// few is how many of n may be late while the p99 is in time.
+func few(n int64) int64 { return n - int64(math.Round(0.99*float64(n))) }
 
 // drain waits for what is under way and returns how many messages something is missing of.
 func (t *traffic) drain(ctx context.Context) int64 {
@@ -234,13 +253,14 @@ func (t *traffic) drain(ctx context.Context) int64 {
 func (s *step) result(missing int64, cost Usage, bound time.Duration) Step {
 	r := Step{
 		Offered: s.rate, Acked: s.acked.took.Quantiles(), Delivered: s.delivered.took.Quantiles(),
-		Sent: s.sent.Load(), AckedCount: s.acked.count.Load(), Refused: s.refused.Load(), Missing: missing, Failed: s.failure(),
+		Sent: s.sent.Load(), AckedCount: s.acked.count.Load(), Refused: s.refused.Load(), Missing: missing,
+		Lost: s.lost.Load(), Failed: s.failure(),
 	}
 	r.Rate, r.DeliveredRate = s.acked.rate(r.Acked), s.delivered.rate(r.Delivered)
 	r.Cost = cost.per(r.AckedCount)
 	limit := float64(bound.Microseconds()) / 1000
 	// A sender that falls behind needs no test of its own: its messages are late.
-	r.Kept = r.Failed == "" && r.Refused == 0 && r.Missing == 0 &&
+	r.Kept = r.Failed == "" && !r.Lost && r.Refused == 0 && r.Missing == 0 && r.Acked.Count > 0 &&
 		(bound == 0 || r.Acked.P99 <= limit && r.Delivered.P99 <= limit)
 	return r
 }

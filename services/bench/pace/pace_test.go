@@ -2,11 +2,14 @@ package pace
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 func TestMessagesAreDueAtEvenIntervals(t *testing.T) {
@@ -134,11 +137,36 @@ func TestSearchFindsTheLimit(t *testing.T) {
 				}
 				s.Tell(rate, rate <= limit, min(rate/2, limit/2))
 			}
-			if best := s.Best(); best > limit || best < limit/1.1 {
+			if best := s.kept; best > limit || best < limit/1.1 {
 				t.Errorf("limit %v from %v: found %v in %d steps", limit, first, best, steps)
 			}
 		}
 	}
+}
+
+// However a search goes, what it finds is that close to the limit, and no rate is tried three times.
+func TestSearchEndsBesideTheLimit(t *testing.T) {
+	const most, precision = 30_000, 1.08
+	rapid.Check(t, func(t *rapid.T) {
+		limit := rapid.Float64Range(200, 50_000).Draw(t, "limit")
+		s := Search{First: rapid.Float64Range(100, 50_000).Draw(t, "first"), Most: most, Up: 1.4, Precision: precision}
+		tried := map[int]int{}
+		for rate, ok := s.Next(); ok; rate, ok = s.Next() {
+			tried[int(math.Round(100*math.Log(rate)/math.Log(precision)))]++
+			if rate > most || len(tried) > 60 {
+				t.Fatalf("at %v after %d rates", rate, len(tried))
+			}
+			s.Tell(rate, rate <= limit, rapid.Float64Range(0, 0.9).Draw(t, "likely")*rate)
+		}
+		for rate, n := range tried {
+			if n > 2 {
+				t.Errorf("%v was tried %d times", math.Pow(precision, float64(rate)/100), n)
+			}
+		}
+		if want := min(limit, most); s.kept > want || s.kept < want/precision/(1+1e-9) {
+			t.Errorf("found %v", s.kept)
+		}
+	})
 }
 
 func TestSearchGoesOnPastAPause(t *testing.T) {
@@ -150,7 +178,7 @@ func TestSearchGoesOnPastAPause(t *testing.T) {
 			s.Tell(rate, kept, rate/1.25)
 			steps++
 		}
-		if best := s.Best(); best > limit || best < limit/1.1 {
+		if best := s.kept; best > limit || best < limit/1.1 {
 			t.Errorf("a pause during try %d: found %v in %d steps, want the limit of %d", pause, best, steps, limit)
 		}
 	}
@@ -164,8 +192,8 @@ func TestSearchEndsWhereNothingIsKept(t *testing.T) {
 		}
 		s.Tell(rate, false, 0)
 	}
-	if s.Best() != 0 {
-		t.Errorf("found %v where nothing is kept", s.Best())
+	if s.kept != 0 {
+		t.Errorf("found %v where nothing is kept", s.kept)
 	}
 }
 
@@ -177,7 +205,7 @@ func TestSearchStopsAtTheMost(t *testing.T) {
 		}
 		s.Tell(rate, true, rate)
 	}
-	if s.Best() != 3000 {
-		t.Errorf("found %v, want 3000", s.Best())
+	if s.kept != 3000 {
+		t.Errorf("found %v, want 3000", s.kept)
 	}
 }

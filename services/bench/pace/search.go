@@ -12,6 +12,7 @@ type Search struct {
 	Precision float64 // how close the best rate and one that is not kept are in the end, such as 1.1
 
 	next    float64 // 0: it has not begun
+	up      float64 // how much more is tried next
 	kept    float64 // highest rate that was kept; 0: none yet
 	broken  float64 // lowest rate above kept that was not; 0: none yet, or it is doubted
 	doubted bool    // broken was doubted since a rate was kept
@@ -23,7 +24,7 @@ const least = 1
 // Next is the rate to try; false: the search is over.
 func (s *Search) Next() (float64, bool) {
 	if s.next == 0 {
-		s.next = min(s.First, s.Most)
+		s.next, s.up = min(s.First, s.Most), s.Up
 	}
 	if s.kept >= s.Most || s.broken > 0 && s.broken <= least || s.close() {
 		return 0, false
@@ -45,10 +46,10 @@ func (s *Search) Tell(rate float64, kept bool, likely float64) {
 	switch {
 	case s.close() && !s.doubted:
 		s.doubted = true
-		s.broken, s.Up = 0, min(s.Up, upAgain)
+		s.broken, s.up = 0, min(s.Up, upAgain)
 		s.next = min(s.Precision*s.kept, s.Most)
 	case s.broken == 0:
-		s.next = min(s.Up*s.kept, s.Most)
+		s.next = min(s.up*s.kept, s.Most)
 	case s.kept == 0:
 		s.next = max(least, min(max(likely, s.broken/8), s.broken/s.Precision))
 	default:
@@ -58,6 +59,3 @@ func (s *Search) Tell(rate float64, kept bool, likely float64) {
 
 // upAgain is how much more is tried when a rate is kept that was not before: the end is near.
 const upAgain = 1.2
-
-// Best is the highest rate that was kept, 0 when none was.
-func (s *Search) Best() float64 { return s.kept }
