@@ -29,7 +29,7 @@ func TestBenchCommandsReport(t *testing.T) {
 	pictures := t.TempDir()
 	tests := []benched{
 		{args: "send --rate 100 --users 10 --peers 2", above: []string{"rate", "delivered_rate", "p50_ms", "rss_mb", "raw_publish_rate"}},
-		{args: "send --users 10 --members 5 --share 0.5 --p99 20s --duration 250ms --warm-up 50ms --within 8s --yardsticks 0", above: []string{"rate"}, plot: true},
+		{args: "send --users 10 --members 5 --share 0.5 --p99 20s --duration 250ms --warm-up 50ms --within 30s --yardsticks 0", above: []string{"rate"}, plot: true},
 		{args: "fanout --members 3,6 --rate 30 --yardsticks 0", above: []string{"rate", "delivered_rate"}, plot: true},
 		{args: "idle --connections 20 --settle 10ms", above: []string{"rate", "rss_mb", "raw_publish_rate"}, plot: true},
 		{args: "pull --readers 2 --messages 300 --conversations 30 --duration 50ms", above: []string{"rate", "delivered_rate", "ratio_to_raw_publish"}},
