@@ -49,6 +49,10 @@ func (b *Bench) fillList(ctx context.Context, user []string, conversations int) 
 	})
 }
 
+// limited reports whether a client may send only what a server takes of one: one that was spawned for this takes any number of
+// frames.
+func (b *Bench) limited() bool { return b.deps.Crash == nil }
+
 // flood sends messages with a window that suits so many senders, and returns when all are acknowledged. A refusal because
 // of the rate slows it down.
 func (t *traffic) flood(ctx context.Context, messages, senders int, choose func() *lane) error {
@@ -56,9 +60,8 @@ func (t *traffic) flood(ctx context.Context, messages, senders int, choose func(
 	s.begin()
 	told := time.Now()
 	window := min(int64(fillWindow*senders), fillMost)
-	limited := t.bench.deps.Crash == nil // a server of its own takes any number of frames
 	for sent := 0; sent < messages; {
-		if t.pending.Load() > window || limited && time.Since(s.start) < pace.Due(sent, fillRate*float64(senders)) {
+		if t.pending.Load() > window || t.bench.limited() && time.Since(s.start) < pace.Due(sent, fillRate*float64(senders)) {
 			if !pause(ctx, time.Millisecond) {
 				return context.Cause(ctx)
 			}

@@ -172,7 +172,7 @@ func (t *traffic) chooser(senders []*client) func() *lane {
 
 // receivers is how many are pushed a message, on average and at the most.
 func (t *traffic) receivers() (mean, most float64) {
-	single, rooms := receivers(t.lanes), receivers(t.rooms)
+	single, rooms := receiversOf(t.lanes), receiversOf(t.rooms)
 	switch {
 	case rooms == 0:
 		return single, single
@@ -182,8 +182,8 @@ func (t *traffic) receivers() (mean, most float64) {
 	return (1-t.share)*single + t.share*rooms, max(single, rooms)
 }
 
-// receivers is how many are pushed a message of these lanes, all of which have as many.
-func receivers(all [][]*lane) float64 {
+// receiversOf is how many are pushed a message of these lanes, all of which have as many.
+func receiversOf(all [][]*lane) float64 {
 	for _, lanes := range all {
 		if len(lanes) > 0 {
 			return float64(lanes[0].receivers)

@@ -150,11 +150,11 @@ func TestSearchEndsBesideTheLimit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.Float64Range(200, 50_000).Draw(t, "limit")
 		s := Search{First: rapid.Float64Range(100, 50_000).Draw(t, "first"), Most: most, Up: 1.4, Precision: precision}
-		tried := map[int]int{}
+		tried, steps := map[int]int{}, 0
 		for rate, ok := s.Next(); ok; rate, ok = s.Next() {
 			tried[int(math.Round(100*math.Log(rate)/math.Log(precision)))]++
-			if rate > most || len(tried) > 60 {
-				t.Fatalf("at %v after %d rates", rate, len(tried))
+			if steps++; rate > most || steps > 60 {
+				t.Fatalf("at %v after %d steps", rate, steps)
 			}
 			s.Tell(rate, rate <= limit, rapid.Float64Range(0, 0.9).Draw(t, "likely")*rate)
 		}
@@ -176,7 +176,9 @@ func TestSearchGoesOnPastAPause(t *testing.T) {
 		for rate, ok := s.Next(); ok; rate, ok = s.Next() {
 			kept := rate <= limit && steps != pause
 			s.Tell(rate, kept, rate/1.25)
-			steps++
+			if steps++; steps > 30 {
+				t.Fatalf("a pause during try %d: the search does not end", pause)
+			}
 		}
 		if best := s.kept; best > limit || best < limit/1.1 {
 			t.Errorf("a pause during try %d: found %v in %d steps, want the limit of %d", pause, best, steps, limit)
