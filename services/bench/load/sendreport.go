@@ -43,7 +43,7 @@ func (r *SendReport) finish(b *Bench, searched bool) {
 	case r.Verdict.Expected == 0:
 		r.trouble("no sampled chain had to hold a message")
 	case searched && !s.Kept:
-		r.trouble("no rate was kept up within the bound of %.0f ms; the last, %.0f/s, was not%s. --within gives the search time for lower ones", r.Bound, s.Offered, reason(s))
+		r.trouble("no rate was kept up within the bound of %.0f ms; the last, %.0f/s, was not%s. Allow more with --p99, or give the search time for lower rates with --within", r.Bound, s.Offered, reason(s))
 	case s.Failed != "" || s.Refused > 0 || s.Missing > 0:
 		r.trouble("%.0f/s was too much%s", s.Offered, reason(s))
 	}
